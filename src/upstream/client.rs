@@ -18,7 +18,7 @@ use crate::source::{Trace, UpstreamWords};
 use crate::telemetry::with_causes;
 
 use super::clock::Exchange;
-use super::settings::{HostLocation, UpstreamSettings, UpstreamSetupError};
+use super::settings::{UpstreamSettings, UpstreamSetupError};
 use super::{error_body, retry_after};
 
 /// The largest accepted page, decoded: more than half a megabyte for each of its rows, and some 150 times a
@@ -203,8 +203,7 @@ fn client(settings: &UpstreamSettings, way: ConnectionChoice) -> Result<Client, 
         }
         builder = builder.tls_certs_merge(roots);
     }
-    if settings.base_url.place() == HostLocation::Loopback && settings.base_url.is_plain() {
-        // Through a proxy, what may go in the clear within this machine would go in the clear outside.
+    if settings.base_url.is_plain_loopback() {
         builder = builder.no_proxy();
     }
     builder.build().map_err(|e| UpstreamSetupError::Client(chain(&e)))

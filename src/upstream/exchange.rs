@@ -94,7 +94,7 @@ impl Exchanger {
         tries: &Tries,
         watched: &mut WatchedRequest,
     ) -> Exchanged {
-        let way = if tries.had_misfit() { ConnectionChoice::Alone } else { ConnectionChoice::Shared };
+        let way = if tries.had_mismatch() { ConnectionChoice::Alone } else { ConnectionChoice::Shared };
         let request =
             AttemptRequest { url: ask.url.clone(), credential: ask.credential, trace: watched.trace(), way };
         let head = match self.client.send(request).await {

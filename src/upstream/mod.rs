@@ -204,7 +204,7 @@ impl Upstream {
         };
         let Compared { response, mismatches } =
             read_off_worker(body, read).await.map_err(|detail| malformed(detail, Cause::Malformed))?;
-        let attempt = if tries.had_misfit() { Attempt::Second } else { Attempt::First };
+        let attempt = if tries.had_mismatch() { Attempt::Second } else { Attempt::First };
         match self.observed.judge(&mismatches, ask.author, attempt, Instant::now()) {
             Judgment::Accept => Ok(response),
             Judgment::AskAgain => {

@@ -48,7 +48,7 @@ pub(super) struct Tries {
     limited: u32,
     malformed: u32,
     idle: u32,
-    misfits: u32,
+    mismatches: u32,
     /// Time spent on attempts and between them, without waits for the budget.
     pub(super) spent: Duration,
 }
@@ -69,8 +69,8 @@ impl Tries {
     }
 
     /// Whether a response to another request has already been received.
-    pub(super) const fn had_misfit(&self) -> bool {
-        self.misfits > 0
+    pub(super) const fn had_mismatch(&self) -> bool {
+        self.mismatches > 0
     }
 
     /// The number of failed attempts.
@@ -120,7 +120,7 @@ impl Tries {
                 (spread, true)
             }
             Cause::Mismatch => {
-                self.misfits += 1;
+                self.mismatches += 1;
                 (Duration::ZERO, false)
             }
             Cause::IdleConnection => {

@@ -85,21 +85,9 @@ pub enum PlainHttp {
 /// Where upstream is.
 ///
 /// # Invariants
-/// `https`, or plain `http` where a credential may go so; no user, query or fragment.
+/// `https`, or plain `http` where [`PlainHttp`] allows it; no user, query or fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseUrl {
-    url: Url,
-    place: HostLocation,
-}
-
-/// Whether a request leaves the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HostLocation {
-    /// It does not. Unencrypted requests never go through a proxy.
-    Loopback,
-    /// It does.
-    Network,
-}
+pub struct BaseUrl(Url);
 
 /// Why these settings can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -136,20 +124,20 @@ impl BaseUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return fault("it has a query or a fragment");
         }
-        let place = if is_loopback(host) { HostLocation::Loopback } else { HostLocation::Network };
-        match (url.scheme(), place, plain_http) {
-            ("https", _, _) | ("http", HostLocation::Loopback, _) | ("http", _, PlainHttp::Anywhere) => {}
-            ("http", HostLocation::Network, PlainHttp::LoopbackOnly) => {
+        match (url.scheme(), plain_http) {
+            ("https", _) | ("http", PlainHttp::Anywhere) => {}
+            ("http", PlainHttp::LoopbackOnly) if is_loopback(host) => {}
+            ("http", PlainHttp::LoopbackOnly) => {
                 return Err(UpstreamSetupError::PlainHttp { host: host.to_owned() });
             }
             _ => return fault("it is neither https nor http"),
         }
-        Ok(Self { url, place })
+        Ok(Self(url))
     }
 
     /// The URL of a path below the base. The segments are escaped.
     pub(crate) fn join(&self, segments: &[&str]) -> Url {
-        let mut url = self.url.clone();
+        let mut url = self.0.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
         }
@@ -158,22 +146,18 @@ impl BaseUrl {
 
     /// The URL as text.
     pub(crate) fn as_str(&self) -> &str {
-        self.url.as_str()
+        self.0.as_str()
     }
 
     /// The server: host and port.
     pub(crate) fn server(&self) -> (&str, u16) {
-        (self.url.host_str().unwrap_or_default(), self.url.port_or_known_default().unwrap_or_default())
+        (self.0.host_str().unwrap_or_default(), self.0.port_or_known_default().unwrap_or_default())
     }
 
-    /// Whether requests are sent unencrypted.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.url.scheme() == "http"
-    }
-
-    /// Whether requests leave the machine.
-    pub(crate) const fn place(&self) -> HostLocation {
-        self.place
+    /// Whether requests are unencrypted and stay on this machine. They must not go through a proxy, because they
+    /// would leave the machine unencrypted on the way to it.
+    pub(crate) fn is_plain_loopback(&self) -> bool {
+        self.0.scheme() == "http" && self.0.host_str().is_some_and(is_loopback)
     }
 }
 

@@ -19,7 +19,7 @@ use tower::Service;
 
 use super::socket::Socket;
 use crate::upstream::client::CONNECT;
-use crate::upstream::settings::{HostLocation, UpstreamSettings, UpstreamSetupError};
+use crate::upstream::settings::{UpstreamSettings, UpstreamSetupError};
 
 /// What the clients connect with.
 pub(super) type Connector = HttpsConnector<Dial>;
@@ -39,8 +39,7 @@ pub(super) fn connector(settings: &UpstreamSettings, base: &Uri) -> Result<Conne
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT.min(settings.attempt_timeout)));
-    // Through a proxy, what may go in the clear within this machine would go in the clear outside.
-    let is_local = settings.base_url.place() == HostLocation::Loopback && settings.base_url.is_plain();
+    let is_local = settings.base_url.is_plain_loopback();
     let proxy = if is_local { None } else { Matcher::from_system().intercept(base) };
     let dial = match proxy {
         None => Dial::Direct(tcp),

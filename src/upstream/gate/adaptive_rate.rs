@@ -105,15 +105,8 @@ impl AdaptiveRate {
     /// A copy that has only the successes of another: what is learned about one agent starts from the common
     /// rate.
     pub(super) fn beside(other: &Self) -> Self {
-        Self {
-            average: other.average,
-            learned: None,
-            paused_until: None,
-            refused_since: None,
-            period: other.period,
-            refusals: 0,
-            successes: other.successes.clone(),
-        }
+        let successes = other.successes.clone();
+        Self { average: other.average, period: other.period, successes, ..Self::new(None) }
     }
 
     /// Whether nothing slows requests down.
@@ -149,7 +142,7 @@ impl AdaptiveRate {
     }
 
     /// Records that a request is sent.
-    pub(super) fn went(&mut self, now: Instant) {
+    pub(super) fn sent(&mut self, now: Instant) {
         if let Some(learned) = &mut self.learned {
             let due = now.checked_sub(LATENESS).map_or(now, |earliest| learned.next.max(earliest));
             learned.next = due + learned.gap();
@@ -276,7 +269,7 @@ mod tests {
         assert_eq!(adaptive_rate.paused_until(sent), Some(sent + secs(2)));
         // Seven per second, from the end of the pause.
         let gap = Duration::from_secs_f64(1.0 / 7.0);
-        adaptive_rate.went(now + secs(1));
+        adaptive_rate.sent(now + secs(1));
         assert_eq!(adaptive_rate.next(0, now + secs(1)), Some(now + secs(1) + gap));
         assert_eq!(adaptive_rate.next(2, now + secs(1)), Some(now + secs(1) + gap * 3));
     }
@@ -293,7 +286,7 @@ mod tests {
             now = until;
         }
         assert_eq!(pauses[..6], [1, 2, 4, 8, 15, 15]);
-        adaptive_rate.went(now);
+        adaptive_rate.sent(now);
         assert_eq!(adaptive_rate.next(0, now), Some(now + secs(2)));
     }
 
@@ -303,7 +296,7 @@ mod tests {
         let mut adaptive_rate = adaptive_rate();
         adaptive_rate.limited(now, now, None, 0.0);
         let later = now + FIRST_PAUSE / 2;
-        adaptive_rate.went(later);
+        adaptive_rate.sent(later);
         assert_eq!(adaptive_rate.next(0, later), Some(later + Duration::from_millis(250)));
     }
 
@@ -322,7 +315,7 @@ mod tests {
         let now = Instant::now();
         let mut adaptive_rate = adaptive_rate();
         adaptive_rate.limited(now, now, None, 0.0);
-        adaptive_rate.went(now + MEMORY);
+        adaptive_rate.sent(now + MEMORY);
         assert_eq!(adaptive_rate.share(now + MEMORY), 1.0);
         assert_eq!(adaptive_rate.next(100, now + MEMORY), None);
     }
@@ -360,7 +353,7 @@ mod tests {
         let (mut seen, mut accepted, mut refused) = (VecDeque::new(), 0, 0);
         while now - start < secs(30) {
             now = adaptive_rate.next(0, now).unwrap_or(now + Duration::from_millis(2));
-            adaptive_rate.went(now);
+            adaptive_rate.sent(now);
             seen.push_back(now);
             while seen.front().is_some_and(|at| now - *at >= secs(1)) {
                 seen.pop_front();

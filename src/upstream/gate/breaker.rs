@@ -151,15 +151,15 @@ impl Breaker {
         }
     }
 
-    /// Records a failure, and returns whether it opened the breaker.
-    pub(super) fn failed(&mut self, who: Who, fault: Fault, role: Role, now: Instant) -> BreakerChange {
+    /// Records a failure. If it opens the breaker, returns how long all requests in scope are refused.
+    pub(super) fn failed(&mut self, who: Who, fault: Fault, role: Role, now: Instant) -> Option<Duration> {
         match &mut self.state {
             BreakerPhase::Closed(failures) => {
                 failures.add(who, fault);
-                if failures.is_enough(self.scope) { self.open(now) } else { BreakerChange::AsBefore }
+                failures.is_enough(self.scope).then(|| self.open(now))
             }
-            BreakerPhase::Probing { .. } if role == Role::Probe => self.open(now),
-            BreakerPhase::Probing { .. } | BreakerPhase::Open { .. } => BreakerChange::AsBefore,
+            BreakerPhase::Probing { .. } if role == Role::Probe => Some(self.open(now)),
+            BreakerPhase::Probing { .. } | BreakerPhase::Open { .. } => None,
         }
     }
 
@@ -175,11 +175,11 @@ impl Breaker {
         matches!(&self.state, BreakerPhase::Closed(failures) if failures.count == 0)
     }
 
-    fn open(&mut self, now: Instant) -> BreakerChange {
+    fn open(&mut self, now: Instant) -> Duration {
         let rest = FIRST_REST.saturating_mul(1 << self.opened.min(10)).min(LONGEST_REST);
         self.opened = self.opened.saturating_add(1);
         self.state = BreakerPhase::Open { since: now, until: now + rest };
-        BreakerChange::Opened(rest)
+        rest
     }
 
     /// The current state.
@@ -199,15 +199,6 @@ pub(super) enum Role {
     Ordinary,
     /// The request whose outcome decides.
     Probe,
-}
-
-/// The effect of a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BreakerChange {
-    /// Nothing.
-    AsBefore,
-    /// All requests in scope are refused for this long.
-    Opened(Duration),
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::breaker::{Breaker, BreakerChange, BreakerScope, Fault, Role, Who};
+use super::breaker::{Breaker, BreakerScope, Fault, Role, Who};
 use super::flow::ShareGroup;
 use crate::domain::AgentId;
 use crate::telemetry::BreakerState;
@@ -87,18 +87,18 @@ impl Breakers {
         })
     }
 
-    /// Upstream answered.
+    /// Records that upstream responded.
     pub(super) fn succeeded(&mut self, who: Who, sent: Instant) {
         self.everybody.succeeded(sent);
         settle(&mut self.callers, who.group, sent);
         settle(&mut self.agents, (who.group, who.agent), sent);
     }
 
-    /// Upstream failed.
+    /// Records that upstream failed, and returns which breaker that opened.
     pub(super) fn failed(&mut self, who: Who, fault: Fault, roles: Roles, now: Instant) -> Opened {
         let counts = fault == Fault::Connection || who.group != ShareGroup::Unproven;
         if (counts || roles.everybody == Role::Probe)
-            && let BreakerChange::Opened(rest) = self.everybody.failed(who, fault, roles.everybody, now)
+            && let Some(rest) = self.everybody.failed(who, fault, roles.everybody, now)
         {
             return Opened::Everybody(rest);
         }
@@ -108,13 +108,13 @@ impl Breakers {
             return Opened::Nobody;
         }
         let caller = one_of(&mut self.callers, who.group, BreakerScope::Caller)
-            .map_or(BreakerChange::AsBefore, |breaker| breaker.failed(who, fault, roles.caller, now));
+            .and_then(|breaker| breaker.failed(who, fault, roles.caller, now));
         let agent = one_of(&mut self.agents, (who.group, who.agent), BreakerScope::Agent)
-            .map_or(BreakerChange::AsBefore, |breaker| breaker.failed(who, fault, roles.agent, now));
+            .and_then(|breaker| breaker.failed(who, fault, roles.agent, now));
         match (caller, agent) {
-            (BreakerChange::Opened(rest), _) => Opened::Caller(rest),
-            (BreakerChange::AsBefore, BreakerChange::Opened(rest)) => Opened::Agent(rest),
-            (BreakerChange::AsBefore, BreakerChange::AsBefore) => Opened::Nobody,
+            (Some(rest), _) => Opened::Caller(rest),
+            (None, Some(rest)) => Opened::Agent(rest),
+            (None, None) => Opened::Nobody,
         }
     }
 

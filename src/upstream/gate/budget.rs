@@ -194,8 +194,7 @@ impl Budget {
     /// Takes a slot for a request that is sent now.
     pub(super) fn take(&mut self, kind: RequestClass, now: Instant) -> Option<BudgetSlot> {
         let rate = self.rate?;
-        let place = BudgetSlot(now + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
-        self.next += 1;
+        let place = self.slot(rate, now);
         self.insert(place, Some(kind));
         self.shares.took(kind.group, kind.branch);
         Some(place)
@@ -204,15 +203,19 @@ impl Budget {
     /// Counts a request that another process sent with the same budget.
     pub(super) fn remember(&mut self, sent: Instant) {
         let Some(rate) = self.rate else { return };
-        let place = BudgetSlot(sent + LONGEST_WAY.min(rate.per / WAY_PART), self.next);
-        self.next += 1;
+        let place = self.slot(rate, sent);
         self.insert(place, None);
+    }
+
+    fn slot(&mut self, rate: Rate, sent: Instant) -> BudgetSlot {
+        self.next += 1;
+        BudgetSlot(sent + longest_way(rate), self.next)
     }
 
     /// Records that the request in this slot is sent only now.
     pub(super) fn sent(&mut self, place: BudgetSlot, now: Instant) -> BudgetSlot {
         let Some(rate) = self.rate else { return place };
-        self.moved(place, now + LONGEST_WAY.min(rate.per / WAY_PART))
+        self.moved(place, now + longest_way(rate))
     }
 
     /// Records that the request in this slot was answered, so upstream saw it by now.
@@ -285,11 +288,6 @@ impl Budget {
         self.shares.holdings()
     }
 
-    /// Whether a group holds at least its fair share of the budget.
-    pub(super) fn has_share(&self, group: ShareGroup) -> bool {
-        self.rate.is_some_and(|rate| self.shares.has_share(group, count(rate)))
-    }
-
     /// The number of slots that a group holds, if that is at least its fair share.
     pub(super) fn held_beyond_share(&self, group: ShareGroup) -> Option<usize> {
         self.shares.held_beyond_share(group, count(self.rate?))
@@ -312,6 +310,11 @@ impl Budget {
         self.expire(now);
         Some(count(self.rate?).saturating_sub(self.taken.len()))
     }
+}
+
+/// The longest time until upstream sees a request.
+fn longest_way(rate: Rate) -> Duration {
+    LONGEST_WAY.min(rate.per / WAY_PART)
 }
 
 fn count(rate: Rate) -> usize {

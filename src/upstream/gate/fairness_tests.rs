@@ -65,7 +65,7 @@ fn play(demands: &[Demand], ticks: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
                 budget.room(RequestClass { urgency, group, branch }, Others::Content, 0, now).map_err(Some)
             };
             let beyond = |group| budget.held_beyond_share(group);
-            let Ok((id, ..)) = turns.next(|_, _| Ok(()), room, beyond) else { break };
+            let Ok(id) = turns.next(|_, _| Ok(()), room, beyond) else { break };
             let (n, since) = joined[usize::try_from(id).unwrap()];
             let Flow { group, urgency, branch, .. } = flows[n];
             let place = budget.take(RequestClass { urgency, group, branch }, now).unwrap();
@@ -222,7 +222,7 @@ fn prove(keys: usize) -> Vec<usize> {
                 budget.room(RequestClass { urgency, group, branch }, others, 0, now).map_err(Some)
             };
             let beyond = |group| budget.held_beyond_share(group);
-            let Ok((id, ..)) = turns.next(|_, _| Ok(()), room, beyond) else { break };
+            let Ok(id) = turns.next(|_, _| Ok(()), room, beyond) else { break };
             let id = usize::try_from(id).unwrap();
             let Flow { group, urgency, branch, .. } = if id < keys { checks[id] } else { pages[id - keys] };
             let place = budget.take(RequestClass { urgency, group, branch }, now).unwrap();

@@ -83,11 +83,7 @@ impl Lane {
     }
 
     /// Dequeues the request whose turn it is, if there is room for it; otherwise says when there may be.
-    pub(super) fn next(
-        &mut self,
-        connections: &Connections,
-        now: Instant,
-    ) -> Result<(WaiterId, ShareGroup, Urgency), NotYet> {
+    pub(super) fn next(&mut self, connections: &Connections, now: Instant) -> Result<WaiterId, NotYet> {
         if let Some(at) = self.adaptive_rate.next(0, now) {
             return Err(Some(at));
         }
@@ -147,7 +143,7 @@ impl Lane {
     pub(super) fn room(&mut self, group: ShareGroup, now: Instant) -> Headroom {
         let is_slow = self.adaptive_rate.next(0, now).is_some_and(|at| at > now + SOON);
         self.budget.expire(now);
-        let is_spent = self.budget.is_nearly_spent(now) && self.budget.has_share(group);
+        let is_spent = self.budget.is_nearly_spent(now) && self.budget.held_beyond_share(group).is_some();
         if is_slow || is_spent { Headroom::Short } else { Headroom::Ample }
     }
 

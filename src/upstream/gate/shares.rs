@@ -132,14 +132,9 @@ impl Shares {
         self.held.get(&group).map_or(0, |held| held.places)
     }
 
-    /// Whether a group holds at least its fair share.
-    pub(super) fn has_share(&self, group: ShareGroup, limit: usize) -> bool {
-        self.held(group) >= self.fair(group, limit)
-    }
-
     /// The number of slots that a group holds, if that is at least its fair share.
     pub(super) fn held_beyond_share(&self, group: ShareGroup, limit: usize) -> Option<usize> {
-        self.has_share(group, limit).then(|| self.held(group))
+        Some(self.held(group)).filter(|held| *held >= self.fair(group, limit))
     }
 
     /// How much is held, without names.

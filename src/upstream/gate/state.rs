@@ -65,12 +65,12 @@ impl GateState {
             let Some(key) = self.lanes.busy.pop_front() else { break };
             let Some(lane) = self.lanes.get(key) else { continue };
             match lane.next(&self.connections, now) {
-                Ok((id, ..)) => {
+                Ok(id) => {
                     if let Some(flow) = self.waiters.get(id).map(|waiter| waiter.flow) {
                         let Flow { group, urgency, branch, .. } = flow;
                         let place = lane.budget.take(RequestClass { urgency, group, branch }, now);
-                        lane.adaptive_rate.went(now);
-                        lane.troubles.went(group, branch, now);
+                        lane.adaptive_rate.sent(now);
+                        lane.troubles.sent(group, branch, now);
                         lane.in_flight += 1;
                         self.connections.take(group, branch);
                         self.waiters.decide(id, Fate::Go(place, now));

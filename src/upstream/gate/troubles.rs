@@ -94,9 +94,9 @@ impl Troubles {
     }
 
     /// Records that a request of an agent is sent.
-    pub(super) fn went(&mut self, group: ShareGroup, branch: Branch, now: Instant) {
+    pub(super) fn sent(&mut self, group: ShareGroup, branch: Branch, now: Instant) {
         if let Some(trouble) = self.all.get_mut(&(group, branch)) {
-            trouble.adaptive_rate.went(now);
+            trouble.adaptive_rate.sent(now);
         }
     }
 

@@ -27,11 +27,11 @@ type Questions = Rotation<QuestionId, BTreeSet<WaiterId>>;
 type Branches = Rotation<Branch, BranchLine>;
 
 /// The requests of a group.
+///
+/// The arrays have an element for each [`Urgency`], see [`position`].
 #[derive(Debug, Default)]
 struct GroupLine {
-    refreshes: Branches,
-    cold: Branches,
-    renewals: Branches,
+    branches: [Branches; 3],
     counts: [usize; 3],
 }
 
@@ -53,22 +53,6 @@ const fn position(urgency: Urgency) -> usize {
 }
 
 impl GroupLine {
-    const fn branches(&mut self, urgency: Urgency) -> &mut Branches {
-        match urgency {
-            Urgency::Refresh => &mut self.refreshes,
-            Urgency::Cold => &mut self.cold,
-            Urgency::Renewal => &mut self.renewals,
-        }
-    }
-
-    const fn branches_ref(&self, urgency: Urgency) -> &Branches {
-        match urgency {
-            Urgency::Refresh => &self.refreshes,
-            Urgency::Cold => &self.cold,
-            Urgency::Renewal => &self.renewals,
-        }
-    }
-
     fn count(&self) -> usize {
         self.counts.iter().sum()
     }
@@ -83,7 +67,7 @@ impl Turns {
     pub(super) fn push(&mut self, flow: &Flow, waiter: WaiterId) {
         let line = self.groups.join(flow.group);
         line.counts[position(flow.urgency)] += 1;
-        let branch = line.branches(flow.urgency).join(flow.branch);
+        let branch = line.branches[position(flow.urgency)].join(flow.branch);
         branch.count += 1;
         branch.questions.join(flow.question).insert(waiter);
         self.count += 1;
@@ -93,7 +77,7 @@ impl Turns {
     /// Removes a request from its queue, if it is there.
     pub(super) fn remove(&mut self, flow: &Flow, waiter: WaiterId) {
         let Some(line) = self.groups.get_mut(flow.group) else { return };
-        let branches = line.branches(flow.urgency);
+        let branches = &mut line.branches[position(flow.urgency)];
         let Some(branch) = branches.get_mut(flow.branch) else { return };
         let Some(queue) = branch.questions.get_mut(flow.question) else { return };
         if !queue.remove(&waiter) {
@@ -122,7 +106,7 @@ impl Turns {
         mut may_group: impl FnMut(ShareGroup, Urgency) -> Result<(), NotYet>,
         mut may_branch: impl FnMut(ShareGroup, Urgency, Branch) -> Result<(), NotYet>,
         beyond_share: impl Fn(ShareGroup) -> Option<usize>,
-    ) -> Result<(WaiterId, ShareGroup, Urgency), NotYet> {
+    ) -> Result<WaiterId, NotYet> {
         let mut soonest: NotYet = None;
         let mut not_yet = |at: NotYet| soonest = [soonest, at].into_iter().flatten().min();
         let mut found: Option<(Option<usize>, ShareGroup, Urgency, Branch)> = None;
@@ -137,7 +121,7 @@ impl Turns {
                     continue;
                 }
                 let branch = urgencies.iter().find_map(|&urgency| {
-                    let branches = line.branches_ref(urgency);
+                    let branches = &line.branches[position(urgency)];
                     if branches.is_empty() {
                         return None;
                     }
@@ -154,13 +138,13 @@ impl Turns {
             }
         }
         let Some((_, group, urgency, branch)) = found else { return Err(soonest) };
-        self.take(group, urgency, branch).map(|waiter| (waiter, group, urgency)).ok_or(None)
+        self.take(group, urgency, branch).ok_or(None)
     }
 
     /// Dequeues the next request of a branch. Branch and group have then had their turn.
     fn take(&mut self, group: ShareGroup, urgency: Urgency, branch: Branch) -> Option<WaiterId> {
         let line = self.groups.get_mut(group)?;
-        let branches = line.branches(urgency);
+        let branches = &mut line.branches[position(urgency)];
         let lined = branches.get_mut(branch)?;
         let question = lined.questions.in_turn().next()?.0;
         let queue = lined.questions.get_mut(question)?;
@@ -190,15 +174,10 @@ impl Turns {
     /// All waiting requests of a caller, or of one branch of it.
     pub(super) fn waiting(&self, group: ShareGroup, branch: Option<Branch>) -> Vec<WaiterId> {
         let Some(line) = self.groups.get(group) else { return Vec::new() };
-        let mut found = Vec::new();
-        for urgency in [Urgency::Refresh, Urgency::Cold, Urgency::Renewal] {
-            for (of, lined) in line.branches_ref(urgency).in_turn() {
-                if branch.is_none_or(|branch| branch == of) {
-                    found.extend(lined.questions.in_turn().flat_map(|(_, queue)| queue.iter().copied()));
-                }
-            }
-        }
-        found
+        let lined = line.branches.iter().flat_map(Rotation::in_turn);
+        let lined = lined.filter(|(of, _)| branch.is_none_or(|branch| branch == *of));
+        let queues = lined.flat_map(|(_, lined)| lined.questions.in_turn());
+        queues.flat_map(|(_, queue)| queue.iter().copied()).collect()
     }
 
     /// The number of requests sent before the last one of a group up to this urgency, with `more` of the
@@ -222,13 +201,8 @@ impl Turns {
 
     /// The number of waiting requests of a branch.
     pub(super) fn len_of_branch(&self, group: ShareGroup, branch: Branch) -> usize {
-        let of = |line: &GroupLine| {
-            [Urgency::Refresh, Urgency::Cold, Urgency::Renewal]
-                .into_iter()
-                .filter_map(|urgency| line.branches_ref(urgency).get(branch).map(|lined| lined.count))
-                .sum()
-        };
-        self.groups.get(group).map_or(0, of)
+        let lines = self.groups.get(group).into_iter().flat_map(|line| &line.branches);
+        lines.filter_map(|branches| branches.get(branch)).map(|lined| lined.count).sum()
     }
 
     /// Whether requests of a group wait.

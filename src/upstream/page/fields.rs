@@ -224,12 +224,11 @@ impl<'a> Visitor<'a> for TelephonyVisitor {
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = TelephonyFields::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
+            let value = Some(map.next_value()?);
             if matches!(key, FieldName::CallType) {
-                fields.call_type = Some(map.next_value()?);
+                fields.call_type = value;
             } else if matches!(key, FieldName::Provider) {
-                fields.provider = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
+                fields.provider = value;
             }
         }
         Ok(fields)
