@@ -243,7 +243,7 @@ pub enum Voided {
 
 /// The tier could not store a void mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the tier could not be told")]
+#[error("the tier could not store a void mark")]
 pub struct TierUnavailable;
 
 /// What a tier is, and whether it is used.

@@ -57,8 +57,7 @@ pub(super) async fn forget(
         tokio::runtime::Handle::current().block_on(app.engine.forget(agent))
     });
     if marked.await?.is_err() {
-        let detail =
-            "what this process held of the agent is dropped, but the tier could not be told; try again";
+        let detail = "what this process held of the agent is dropped, but the tier could not record the purge; try again";
         return Err(Problem::new(Code::TierUnavailable, detail));
     }
     tracing::info!(target: "fanfold::cache", %agent, "Dropped the cached data of agent {agent}.");

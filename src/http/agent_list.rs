@@ -46,7 +46,7 @@ impl AgentSelection {
 
 fn refused() -> Problem {
     let detail = format!(
-        "`agents` is not valid; accepted are 1 to {MOST_NAMED} UUIDs in their dashed form, separated by commas, or `all`"
+        "`agents` is not valid; accepted: 1 to {MOST_NAMED} UUIDs in their dashed form, separated by commas, or `all`"
     );
     invalid(detail)
 }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_is_refused_by_name() {
+    fn anything_else_is_refused_by_name() {
         let mixed = format!("all,{ONE}");
         let (empty, last, blank) = (format!("{ONE},,{TWO}"), format!("{ONE},"), format!("{ONE}, {TWO}"));
         for text in ["ALL", "*", ",", &mixed, &empty, &last, &blank, "6f9619ff8b86d011b42d00cf4fc964ff"] {

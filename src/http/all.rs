@@ -299,11 +299,8 @@ pub(super) async fn write_whole(
 }
 
 pub(super) fn set_coding(response: &mut Response, coding: Coding) {
-    match coding {
-        Coding::Identity => {}
-        Coding::Gzip => {
-            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
+    if coding == Coding::Gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
 }
 

@@ -29,7 +29,7 @@ use crate::domain::{AgentId, EntrySlice};
 use crate::encode::{CompressionPool, Framing};
 use crate::engine::{
     Answer, AskError, ByteLimit, Collected, HeldMemory, Question, RowNeed, SectionAgents, SectionError,
-    SectionItem, SectionOutcome, SectionVerdict, Sections, SectionsVerdict, VerdictFirst,
+    SectionItem, SectionOutcome, SectionVerdict, Sections, SectionsVerdict, Verdict, VerdictFirst,
 };
 use crate::shutdown::Shutdown;
 
@@ -133,10 +133,6 @@ impl SectionsRequest {
     /// The sections in the form in which they are sent, and the text around them.
     fn body(&self, verdict: &SectionsVerdict, rows: Vec<Vec<EntrySlice>>) -> Vec<BodySection> {
         let AuthorizedAgents { renderer, ref request_log, .. } = self.authorized;
-        let text =
-            |begin| BodySection { framing: Framing::Ndjson, begin, slices: Vec::new(), finish: Bytes::new() };
-        let line =
-            |slices, begin| BodySection { framing: Framing::Ndjson, begin, slices, finish: Bytes::new() };
         let of = verdict.sections.iter().zip(rows);
         match self.wanted.terms.media.format {
             Format::Json => {
@@ -144,19 +140,21 @@ impl SectionsRequest {
                 let mut body = Vec::new();
                 for (SectionVerdict { agent, verdict }, slices) in of {
                     let section = BodySection::new(envelope(*agent, verdict, renderer), slices, Bytes::new());
-                    body.push(text(std::mem::replace(&mut between, Bytes::from_static(b",\n"))));
+                    let separator = std::mem::replace(&mut between, Bytes::from_static(b",\n"));
+                    body.push(BodySection::text(separator));
                     body.push(section);
                 }
                 let is_empty = body.is_empty();
-                body.extend(is_empty.then(|| text(between)));
-                body.push(text(Bytes::from_static(b"]}")));
+                body.extend(is_empty.then(|| BodySection::text(between)));
+                body.push(BodySection::text(Bytes::from_static(b"]}")));
                 body
             }
             Format::Ndjson => {
-                let mut body: Vec<_> =
-                    of.map(|(section, slices)| line(slices, section_line(section.agent))).collect();
+                let mut body: Vec<_> = of
+                    .map(|(section, slices)| BodySection::lines(section_line(section.agent), slices))
+                    .collect();
                 let end = sections_end_record(verdict, StreamEnd::Reached, renderer, &request_log.request_id);
-                body.push(text(end));
+                body.push(BodySection::text(end));
                 body
             }
             Format::Csv => {
@@ -164,7 +162,7 @@ impl SectionsRequest {
                     self.wanted.projection.as_ref().map(|table| table.header_line()).unwrap_or_default();
                 let framing = Framing::Table { head: Bytes::new() };
                 let rows = of.map(|(_, slices)| BodySection::new(framing.clone(), slices, Bytes::new()));
-                std::iter::once(text(head)).chain(rows).collect()
+                std::iter::once(BodySection::text(head)).chain(rows).collect()
             }
         }
     }
@@ -172,14 +170,7 @@ impl SectionsRequest {
     async fn stream(self, question: Question, place: ResponsePlace) -> Result<Response, Problem> {
         let Self { app, authorized, wanted, agents } = &self;
         let mut sections = app.engine.sections(question, agents.clone());
-        let is_conditional = wanted.terms.parts.headers.contains_key(header::IF_NONE_MATCH);
-        let first = if is_conditional { VerdictFirst::Wanted } else { VerdictFirst::IfKnown };
-        let begin = async { Ok(sections.begin(first).await) };
-        let begun = app.unless_ended(Box::pin(begin)).await;
-        begun
-            .map_err(|error| authorized.renderer.problem(&error))?
-            .map_err(|error| authorized.problem(&error))?;
-        let known = sections.from_cache().map(|verdict| verdict.whole.clone());
+        let known = begin(app, authorized, &wanted.terms, &mut sections).await?;
         if let Some(response) =
             known.as_ref().and_then(|verdict| wanted.terms.not_modified(verdict, &authorized.request_log))
         {
@@ -212,6 +203,23 @@ impl SectionsRequest {
         set_coding(&mut response, wanted.terms.codings.preferred);
         Ok(response)
     }
+}
+
+/// Begins a stream, and returns the verdict on all sections if it is known before any row is sent.
+pub(super) async fn begin(
+    app: &App,
+    authorized: &AuthorizedAgents,
+    terms: &ResponseTerms,
+    sections: &mut Sections,
+) -> Result<Option<Verdict>, Problem> {
+    let is_conditional = terms.parts.headers.contains_key(header::IF_NONE_MATCH);
+    let first = if is_conditional { VerdictFirst::Wanted } else { VerdictFirst::IfKnown };
+    let begin = async { Ok(sections.begin(first).await) };
+    let begun = app.unless_ended(Box::pin(begin)).await;
+    begun
+        .map_err(|error| authorized.renderer.problem(&error))?
+        .map_err(|error| authorized.problem(&error))?;
+    Ok(sections.from_cache().map(|verdict| verdict.whole.clone()))
 }
 
 /// Reads sections to their end, or until the process must stop or the caller may not read the rest.

@@ -74,7 +74,7 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn a_document_is_upstreams_envelope_and_the_verdict() {
+async fn a_document_has_upstreams_envelope_and_the_verdict() {
     let response = whole(get("", &[]), two_rows()).await;
     let headers = response.headers().clone();
     let expected = "{\"agent_id\":\"00000000-0000-0000-0000-000000000007\",\"as_of\":\"1970-01-01T00:00:00.000000Z\",\
@@ -125,7 +125,7 @@ async fn a_document_of_the_newest_rows_says_that_there_are_older_ones() {
 }
 
 #[tokio::test]
-async fn a_partial_answer_says_so_and_is_not_to_be_kept() {
+async fn a_partial_response_says_so_and_must_not_be_stored() {
     let mut collected = two_rows();
     let error = AskError::Source(crate::source::SourceError::TimedOut);
     collected.verdict.missing.push(Missing { span: Span::at(Timestamp::from_micros(1)), error });
@@ -140,7 +140,7 @@ async fn a_partial_answer_says_so_and_is_not_to_be_kept() {
 }
 
 #[tokio::test]
-async fn head_says_the_same_and_sends_nothing() {
+async fn head_has_the_same_headers_and_no_body() {
     let got = whole(get("", &[]), two_rows()).await;
     let head = whole(wanted(Method::HEAD, "", &[]), two_rows()).await;
     assert_eq!(head.headers(), got.headers());
@@ -167,7 +167,7 @@ async fn a_large_document_is_one_gzip_member_of_known_length() {
 }
 
 #[test]
-fn a_caller_that_has_the_rows_gets_none() {
+fn a_caller_that_has_the_rows_gets_304() {
     let known = [("if-none-match", "\"00000000000000000000000000000005-2\"")];
     for query in ["format=json", "format=ndjson"] {
         let response = get(query, &known).terms.not_modified(&verdict(2), &authorized().request_log).unwrap();
@@ -197,7 +197,7 @@ async fn lines_to_an_old_client_have_a_length_and_may_have_an_end_record() {
 }
 
 #[test]
-fn wait_is_the_deadline_of_a_document_and_the_patience_of_a_stream() {
+fn wait_bounds_a_whole_document_and_each_row_of_a_stream() {
     let wait = [("prefer", "wait=10")];
     let mode = |query, headers: &[_]| get(query, headers).question(&authorized()).mode;
     let ten = Duration::from_secs(10);
@@ -215,7 +215,7 @@ fn wait_is_the_deadline_of_a_document_and_the_patience_of_a_stream() {
 }
 
 #[tokio::test]
-async fn every_header_of_an_answer_is_described() {
+async fn openapi_yaml_describes_every_response_header() {
     let document: serde_json::Value = serde_norway::from_str(crate::http::OPENAPI).unwrap();
     let described = |status: &str| -> BTreeSet<String> {
         let responses = &document["paths"]["/agents/{agents}/executions/all"]["get"]["responses"];

@@ -128,17 +128,27 @@ impl App {
         caller: Caller,
         credential: CredentialId,
     ) -> Result<ResponsePlace, Problem> {
+        self.take_place_in(&self.places, "responses", caller, credential)
+    }
+
+    /// Takes one of these places, which are for `what`.
+    pub(super) fn take_place_in(
+        &self,
+        places: &Arc<Places>,
+        what: &str,
+        caller: Caller,
+        credential: CredentialId,
+    ) -> Result<ResponsePlace, Problem> {
         let is_known = self.engine.is_known(credential, caller);
         let standing = if is_known { CallerStanding::Known } else { CallerStanding::Unproven };
-        let most = self.settings.max_questions;
-        self.places.take(caller, standing).map_err(|no_place| match no_place {
-            NoPlace::AllTaken => Problem::new(
-                Code::Overloaded,
-                format!("{most} responses are in progress, which is the limit"),
-            ),
+        let most = places.most();
+        places.take(caller, standing).map_err(|no_place| match no_place {
+            NoPlace::AllTaken => {
+                Problem::new(Code::Overloaded, format!("{most} {what} are in progress, which is the limit"))
+            }
             NoPlace::ShareTaken => Problem::new(
                 Code::RateLimited,
-                format!("this caller already has its share of the {most} responses that may be in progress"),
+                format!("this caller already has its share of the {most} {what} that may be in progress"),
             ),
         })
     }
@@ -153,7 +163,7 @@ impl fmt::Debug for Observer {
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App")
-            .field("doors", &self.authenticator)
+            .field("authenticator", &self.authenticator)
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

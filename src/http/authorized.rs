@@ -108,11 +108,12 @@ pub(super) enum ResponseShape {
 /// The segment of a path that names one agent or several; it may not be text.
 pub(super) type AgentSegment = Result<Path<String>, PathRejection>;
 
-/// The agents and the caller of a request.
-struct Authenticated {
-    caller: AuthenticatedCaller,
-    counted: Caller,
-    request_log: Arc<RequestLog>,
+/// A request whose caller is known.
+pub(super) struct Authenticated {
+    pub(super) caller: AuthenticatedCaller,
+    /// The caller whose shares are used.
+    pub(super) counted: Caller,
+    pub(super) request_log: Arc<RequestLog>,
 }
 
 impl AuthorizedRequest {
@@ -123,7 +124,8 @@ impl AuthorizedRequest {
         parts: &Parts,
         style: ErrorStyle,
     ) -> Result<Self, Problem> {
-        let Authenticated { caller, counted, request_log } = authenticated(app, segment, parts).await?;
+        not_empty(segment)?;
+        let Authenticated { caller, counted, request_log } = authenticate(app, parts).await?;
         let agent = params::agent(text(segment))?;
         request_log.note_agent(agent);
         let credential = caller.credential_for(agent)?;
@@ -138,7 +140,8 @@ impl AuthorizedAgents {
     /// # Errors
     /// Also if the caller's token does not allow one of the agents; the problem names it.
     pub(super) async fn begin(app: &App, segment: &AgentSegment, parts: &Parts) -> Result<Self, Problem> {
-        let Authenticated { caller, counted, request_log } = authenticated(app, segment, parts).await?;
+        not_empty(segment)?;
+        let Authenticated { caller, counted, request_log } = authenticate(app, parts).await?;
         let agents = RequestedAgents::of(AgentSelection::parse(text(segment))?, &caller)?;
         if let RequestedAgents::One(agent) = agents {
             request_log.note_agent(agent);
@@ -211,7 +214,7 @@ impl RequestedAgents {
         }
     }
 
-    /// The part of a saved file's name that stands for the agents.
+    /// Describes the agents in the name of a saved file.
     pub(super) fn file_name(&self) -> String {
         match self {
             Self::Named(agents) => format!("{}-agents", agents.len()),
@@ -248,16 +251,18 @@ fn text(segment: &AgentSegment) -> Option<&str> {
     segment.as_ref().ok().map(|Path(text)| text.as_str())
 }
 
-async fn authenticated(app: &App, segment: &AgentSegment, parts: &Parts) -> Result<Authenticated, Problem> {
+/// Refuses a path with an empty segment. The server has no such path, so there is nothing to authorize.
+fn not_empty(segment: &AgentSegment) -> Result<(), Problem> {
+    if text(segment) == Some("") { Err(params::nothing_here()) } else { Ok(()) }
+}
+
+/// Finds the caller of a request, and notes it in the request's log.
+pub(super) async fn authenticate(app: &App, parts: &Parts) -> Result<Authenticated, Problem> {
     // The outermost middleware has created one; without it the response merely has no id.
     let request_log = parts
         .extensions
         .get::<Arc<RequestLog>>()
         .map_or_else(|| Arc::new(RequestLog::open("-".into(), Trace::default())), Arc::clone);
-    // The server has no such path, so there is nothing to authorize.
-    if text(segment) == Some("") {
-        return Err(params::nothing_here());
-    }
     let caller = app.authenticator.authenticate(&parts.headers).await?;
     request_log.note_client(caller.name.clone());
     // The server inserts the peer's address.

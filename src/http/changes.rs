@@ -56,7 +56,9 @@ pub(super) async fn answer(
     let need = if extent == ResponseExtent::Everything { RowNeed::Bytes } else { RowNeed::Facts };
     let ask = Box::pin(app.engine.ask(Question { need, ..question.clone() }));
     let mut answer = app.unless_ended(ask).await.map_err(refused)?;
-    if let Some(response) = wanted.known(&app, &comparison, answer.from_cache(), &authorized.request_log)? {
+    if let Some(verdict) = answer.from_cache()
+        && let Some(response) = wanted.not_modified(&app, &comparison, verdict, &authorized.request_log)?
+    {
         return Ok(response);
     }
     if !answer.from_cache().is_some_and(|verdict| comparison.is_known(verdict)) {
@@ -142,18 +144,6 @@ impl ChangesRequest {
     /// Compares the response with the caller's rows.
     pub(super) fn compare(&self, app: &App, caller: Caller, credential: CredentialId) -> Comparison {
         app.engine.compare(self.followed.clone(), self.since, (caller.id, credential), self.logging())
-    }
-
-    /// The response if it needs no rows, because the verdict on all of them is known before any is taken.
-    pub(super) fn known(
-        &self,
-        app: &App,
-        comparison: &Comparison,
-        verdict: Option<&Verdict>,
-        request_log: &RequestLog,
-    ) -> Result<Option<Response>, Problem> {
-        let Some(verdict) = verdict else { return Ok(None) };
-        self.not_modified(app, comparison, verdict, request_log)
     }
 
     /// The response to a caller that already has these rows. If the log is lost, the caller gets a new
@@ -284,7 +274,7 @@ fn refused(error: CursorError) -> Problem {
             format!("it is a cursor of another request, in which {part} differ")
         }
     };
-    invalid(format!("`since` is not valid: {why}; accepted is the latest cursor of the same request"))
+    invalid(format!("`since` is not valid: {why}; accepted: the latest cursor of the same request"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The end of a response with changes: removed rows and the cursor, or why there is none.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +8,7 @@ use serde::Serialize;
 
 use super::App;
 use super::authorized::ResponseShape;
-use super::body::{Event, SectionEvent};
+use super::body::{Event, SectionEvent, open_object, push_line};
 use super::problem::{Code, ErrorRenderer, Problem};
 use crate::domain::{AgentId, EntrySlice};
 use crate::encode::Framing;
@@ -78,7 +77,7 @@ impl FollowedResponse {
 pub(super) fn gone() -> Problem {
     Problem::new(
         Code::CursorGone,
-        "what changed since this cursor is not known any more: ask without `since`, and drop what that response does not hold",
+        "the changes since this cursor are no longer known: request without `since`, and drop rows that the response does not contain",
     )
 }
 
@@ -201,16 +200,27 @@ impl ChangedRun {
 }
 
 #[derive(Serialize)]
-struct RemovedLine<'a> {
+struct RemovedLine {
     #[serde(rename = "@removed")]
-    removed: RemovedMember<'a>,
+    removed: RemovedMember,
 }
 
+/// A removed row. Its agent is named in a response about several.
 #[derive(Serialize)]
-struct RemovedMember<'a> {
+struct RemovedMember {
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_id: Option<String>,
-    id: &'a str,
+    id: String,
+}
+
+impl RemovedMember {
+    fn of(row: &RemovedRow, shape: ResponseShape) -> Self {
+        let agent_id = match shape {
+            ResponseShape::Plain => None,
+            ResponseShape::Sections => Some(row.agent.to_string()),
+        };
+        Self { agent_id, id: row.id.to_string() }
+    }
 }
 
 #[derive(Serialize)]
@@ -255,13 +265,8 @@ pub(super) fn last_lines(
     shape: ResponseShape,
 ) -> Bytes {
     let mut lines = Vec::new();
-    let mut id = String::new();
-    for removed in &outcome.removed {
-        push_id(&mut id, removed);
-        push_line(
-            &mut lines,
-            &RemovedLine { removed: RemovedMember { agent_id: named(removed.agent, shape), id: &id } },
-        );
+    for row in &outcome.removed {
+        push_line(&mut lines, &RemovedLine { removed: RemovedMember::of(row, shape) });
     }
     let end = ChangesEnd {
         complete: true,
@@ -273,26 +278,6 @@ pub(super) fn last_lines(
     };
     push_line(&mut lines, &ChangesEndLine { end });
     lines.into()
-}
-
-/// The agent of a row, in a response about several.
-fn named(agent: AgentId, shape: ResponseShape) -> Option<String> {
-    match shape {
-        ResponseShape::Plain => None,
-        ResponseShape::Sections => Some(agent.to_string()),
-    }
-}
-
-fn push_id(text: &mut String, removed: &RemovedRow) {
-    text.clear();
-    // Writing into a string can't fail.
-    let _ = write!(text, "{}", removed.id);
-}
-
-fn push_line(lines: &mut Vec<u8>, line: &impl Serialize) {
-    // Text and numbers only: serialization can't fail.
-    lines.extend(serde_json::to_vec(line).unwrap_or_default());
-    lines.push(b'\n');
 }
 
 /// The members of a document before its rows, without the closing brace; with `agent` if it is about one.
@@ -312,18 +297,9 @@ pub(super) fn changes_head(
         since: Option<&'a str>,
         #[serde(flatten)]
         cursor: CursorMembers,
-        removed: Vec<RemovedObject>,
-    }
-    #[derive(Serialize)]
-    struct RemovedObject {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        agent_id: Option<String>,
-        id: String,
+        removed: Vec<RemovedMember>,
     }
     let shape = if agent.is_some() { ResponseShape::Plain } else { ResponseShape::Sections };
-    let removed = outcome.removed.iter();
-    let removed =
-        removed.map(|row| RemovedObject { agent_id: named(row.agent, shape), id: row.id.to_string() });
     let head = ChangesHead {
         agent_id: agent.map(|agent| agent.to_string()),
         as_of: verdict.as_of.to_string(),
@@ -331,12 +307,9 @@ pub(super) fn changes_head(
         total: verdict.count,
         since,
         cursor: CursorMembers::of(outcome),
-        removed: removed.collect(),
+        removed: outcome.removed.iter().map(|row| RemovedMember::of(row, shape)).collect(),
     };
-    // Text and numbers only: serialization can't fail.
-    let mut text = serde_json::to_vec(&head).unwrap_or_default();
-    text.pop();
-    text
+    open_object(&head)
 }
 
 /// The document around the rows of one agent.

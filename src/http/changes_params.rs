@@ -3,7 +3,7 @@ use super::problem::Problem;
 use super::question::{Format, RowSelection, Selection, list, not_both};
 use crate::shape::{Fields, Omit};
 
-/// The parameters of `/agents/{agents}/executions/changes`, read.
+/// The parsed parameters of `/agents/{agents}/executions/changes`.
 #[derive(Debug)]
 pub(super) struct ChangesParams {
     /// The selected rows.
@@ -35,16 +35,14 @@ pub const CHANGES_PARAMETERS: [&str; 12] = [
 ];
 
 impl ChangesParams {
-    /// Reads a query string. Unknown, doubled and unreadable parameters are refused by name.
+    /// Reads a query string. Unknown, repeated and unreadable parameters are refused by name.
     pub(super) fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut params = Params::read(query)?;
         let Selection { rows, zone: _ } = Selection::take(&mut params)?;
         let since = params.take("since")?;
-        let format = params.parse("format", "`json` or `ndjson`", |text| match text {
-            "json" => Some(Format::Json),
-            "ndjson" => Some(Format::Ndjson),
-            _ => None,
-        })?;
+        let offered = |format: &Format| *format != Format::Csv;
+        let format =
+            params.parse("format", "`json` or `ndjson`", |text| Format::parse(text).filter(offered))?;
         let fields = list(&mut params, "fields", Fields::parse)?;
         let omit = list(&mut params, "omit", Omit::parse)?;
         params.finish(&CHANGES_PARAMETERS)?;

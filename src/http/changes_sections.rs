@@ -8,13 +8,12 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::App;
 use super::all::{Delivery, set_coding, write_whole};
-use super::all_sections::{NOBODY, section_events};
+use super::all_sections::{NOBODY, begin, section_events};
 use super::authorized::{AuthorizedAgents, RequestedAgents, ResponseShape};
 use super::body::{BodySection, Streamed, WholeBody, section_line};
 use super::changes::ChangesRequest;
@@ -30,10 +29,9 @@ use crate::encode::{CompressionPool, Framing};
 use crate::engine::{
     Answer, AskError, ByteLimit, ChangesOutcome, Collected, Collection, Comparison, FollowedAgents, Gathered,
     HeldMemory, Question, SectionError, SectionOutcome, SectionVerdict, Sections, SectionsVerdict, Tolerance,
-    VerdictFirst,
 };
 
-/// The agents that a cursor is bound to. `all` is one question, whatever it stands for at the time.
+/// The agents that a cursor is bound to. `all` is one question, even if the agents that it stands for change.
 pub(super) fn followed(authorized: &AuthorizedAgents) -> FollowedAgents {
     match &authorized.agents {
         RequestedAgents::One(agent) => FollowedAgents::Some(vec![*agent]),
@@ -158,33 +156,27 @@ impl ChangedSections {
         outcome: &ChangesOutcome,
         sent: u64,
     ) -> Vec<BodySection> {
-        let text =
-            |begin| BodySection { framing: Framing::Ndjson, begin, slices: Vec::new(), finish: Bytes::new() };
         let changed = verdict.sections.iter().zip(rows).filter(|(_, slices)| !slices.is_empty());
         if self.wanted.terms.media.format == Format::Ndjson {
-            let lines = changed.map(|(section, slices)| BodySection {
-                framing: Framing::Ndjson,
-                begin: section_line(section.agent),
-                slices,
-                finish: Bytes::new(),
-            });
+            let lines =
+                changed.map(|(section, slices)| BodySection::lines(section_line(section.agent), slices));
             let end = last_lines(outcome, sent, &verdict.whole, ResponseShape::Sections);
-            return lines.chain([text(end)]).collect();
+            return lines.chain([BodySection::text(end)]).collect();
         }
         let since = self.wanted.params.since.as_deref();
         let mut between = changes_head(None, since, outcome, &verdict.whole);
         between.extend_from_slice(b",\"agents\":[");
         let mut body = Vec::new();
         for (SectionVerdict { agent, verdict }, slices) in changed {
-            body.push(text(std::mem::replace(&mut between, b",\n".to_vec()).into()));
+            body.push(BodySection::text(std::mem::replace(&mut between, b",\n".to_vec()).into()));
             let (as_of, total) = (verdict.as_of, verdict.count);
             let head =
                 format!("{{\"agent_id\":\"{agent}\",\"as_of\":\"{as_of}\",\"total\":{total},\"data\":[");
             body.push(BodySection::new(Framing::Json { head: head.into() }, slices, Bytes::new()));
         }
         let is_empty = body.is_empty();
-        body.extend(is_empty.then(|| text(between.into())));
-        body.push(text(Bytes::from_static(b"]}")));
+        body.extend(is_empty.then(|| BodySection::text(between.into())));
+        body.push(BodySection::text(Bytes::from_static(b"]}")));
         body
     }
 
@@ -196,14 +188,11 @@ impl ChangedSections {
     ) -> Result<Response, Problem> {
         let Self { app, authorized, wanted, .. } = &self;
         let refused = |error: AskError| authorized.renderer.problem(&error);
-        let is_conditional = wanted.terms.parts.headers.contains_key(header::IF_NONE_MATCH);
-        let first = if is_conditional { VerdictFirst::Wanted } else { VerdictFirst::IfKnown };
-        let begin = async { Ok(sections.begin(first).await) };
-        let begun = app.unless_ended(Box::pin(begin)).await;
-        begun.map_err(refused)?.map_err(|error| authorized.problem(&error))?;
-        let known = sections.from_cache().map(|verdict| verdict.whole.clone());
+        let known = begin(app, authorized, &wanted.terms, &mut sections).await?;
         let log = &authorized.request_log;
-        if let Some(response) = wanted.known(app, &comparison, known.as_ref(), log)? {
+        if let Some(verdict) = &known
+            && let Some(response) = wanted.not_modified(app, &comparison, verdict, log)?
+        {
             return Ok(response);
         }
         known.iter().for_each(|verdict| comparison.expect(verdict));

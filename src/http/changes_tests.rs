@@ -42,7 +42,7 @@ async fn the_first_response_has_everything_and_the_next_one_nothing_new() {
 }
 
 #[tokio::test]
-async fn a_document_says_what_a_stream_says() {
+async fn a_document_has_the_same_content_as_a_stream() {
     let app = app(1 << 20);
     let reply = get(&app, "fields=id,status").await;
     let document = json(&reply);
@@ -64,7 +64,7 @@ async fn a_document_says_what_a_stream_says() {
 }
 
 #[tokio::test]
-async fn fields_and_format_do_not_bind_a_cursor_and_the_question_does() {
+async fn a_cursor_is_bound_to_its_question_but_not_to_fields_and_format() {
     let app = app(1 << 20);
     let first = json(&get(&app, "fields=id&status=busy,completed").await);
     let cursor = first["cursor"].as_str().unwrap();
@@ -139,7 +139,7 @@ async fn no_store_has_no_cursor_and_says_why() {
 }
 
 #[tokio::test]
-async fn leniency_is_not_followed_and_csv_is_not_offered() {
+async fn lenient_handling_is_ignored_and_csv_is_refused() {
     let app = app(1 << 20);
     let lenient = ask(&app, Method::GET, "changes?format=ndjson", &[("prefer", "handling=lenient")]).await;
     assert_eq!((lenient.status, lenient.header("preference-applied")), (200, ""));
@@ -151,7 +151,7 @@ async fn leniency_is_not_followed_and_csv_is_not_offered() {
 }
 
 #[tokio::test]
-async fn one_row_too_many_bytes_is_refused_with_advice() {
+async fn a_response_above_the_byte_limit_is_refused_with_advice() {
     let reply = get(&app(100), "").await;
     assert_eq!(code(&reply), (422, "answer_too_large".to_owned()));
     assert_eq!(lines(&get(&app(100), "format=ndjson").await).0.len(), 3);

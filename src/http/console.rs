@@ -19,18 +19,19 @@ use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use sha2::{Digest as _, Sha256};
 
+use super::all::set_coding;
 use super::fields;
 use super::negotiate::Codings;
 use super::params;
 use super::problem::Problem;
 use crate::encode::Coding;
 
-/// Nothing from elsewhere, no inline script or style, and no text that is parsed as HTML.
+/// Allows nothing from other origins, no inline script or style, and no text that is parsed as HTML.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// Sent with every file, because a module that is opened by itself is a page, too.
+/// Sent with every file, because a module that is opened directly is a page too.
 const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
@@ -45,7 +46,7 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
 struct ConsoleFile {
     name: &'static str,
     content: &'static [u8],
-    /// Made when the file is first requested.
+    /// Computed when the file is first requested.
     encoded: OnceLock<EncodedFile>,
 }
 
@@ -106,7 +107,7 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/console/{*file}", get(file))
 }
 
-/// `GET /console`: to the folder, by a relative reference, which is right below any prefix.
+/// `GET /console`: redirects to the folder. The reference is relative, so that it works below any path prefix.
 async fn to_folder(uri: Uri) -> Response {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let location = HeaderValue::try_from(format!("console/{query}"));
@@ -130,19 +131,16 @@ fn respond(name: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     let encoded = file.encoded.get_or_init(|| EncodedFile::of(file.content));
     let mut response = HEADERS.into_response();
     response.headers_mut().insert(header::ETAG, encoded.etag.clone());
-    if encoded.is_known_to(headers) {
+    if encoded.etag.to_str().is_ok_and(|etag| fields::names_etag(headers, etag)) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(file.media_type()));
-    let body = match coding {
+    set_coding(&mut response, coding);
+    *response.body_mut() = Body::from(match coding {
         Coding::Identity => Bytes::from_static(file.content),
-        Coding::Gzip => {
-            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            encoded.gzip.clone()
-        }
-    };
-    *response.body_mut() = Body::from(body);
+        Coding::Gzip => encoded.gzip.clone(),
+    });
     Ok(response)
 }
 
@@ -168,14 +166,6 @@ impl EncodedFile {
         // Writing into memory can't fail.
         let _ = encoder.write_all(content);
         Self { etag, gzip: encoder.finish().unwrap_or_default().into() }
-    }
-
-    /// Whether `If-None-Match` has it, by weak comparison.
-    fn is_known_to(&self, headers: &HeaderMap) -> bool {
-        let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
-        let own = self.etag.to_str().map(opaque).unwrap_or_default();
-        let members = fields::members(headers, header::IF_NONE_MATCH.as_str());
-        members.into_iter().any(|member| member == "*" || opaque(member) == own)
     }
 }
 

@@ -71,7 +71,7 @@ async fn every_file_has_a_policy_that_allows_nothing_inline_or_from_elsewhere() 
 }
 
 #[tokio::test]
-async fn other_paths_below_it_are_not_there() {
+async fn other_paths_below_the_folder_are_404() {
     for path in ["/console/x", "/console/vendor/", "/console/../openapi.yaml", "/console/index.html/"] {
         assert_eq!(get(path, &[]).await.status(), StatusCode::NOT_FOUND, "{path}");
     }

@@ -12,6 +12,7 @@ use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::OPENAPI;
+use super::all::set_coding;
 use super::negotiate::Codings;
 use super::problem::Problem;
 use crate::encode::Coding;
@@ -46,19 +47,18 @@ pub(super) async fn page() -> Response {
 
 /// `GET /docs/rapidoc-….min.js`: as stored, compressed, or plain for clients that don't accept gzip.
 pub(super) async fn script(headers: HeaderMap) -> Result<Response, Problem> {
-    let mut response = match Codings::choose(&headers)?.preferred {
-        Coding::Gzip => {
-            let mut response = Body::from(Bytes::from_static(SCRIPT)).into_response();
-            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            response
-        }
+    let coding = Codings::choose(&headers)?.preferred;
+    let body = match coding {
+        Coding::Gzip => Bytes::from_static(SCRIPT),
         Coding::Identity => {
             let mut plain = Vec::new();
             // The file is part of the program and valid gzip, so this does not fail.
             let _ = GzDecoder::new(SCRIPT).read_to_end(&mut plain);
-            Body::from(plain).into_response()
+            plain.into()
         }
     };
+    let mut response = Response::new(Body::from(body));
+    set_coding(&mut response, coding);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/javascript; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));

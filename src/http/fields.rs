@@ -1,6 +1,6 @@
 //! The grammar that many header fields share: a list of members, each with an optional value and parameters.
 
-use http::HeaderMap;
+use http::{HeaderMap, header};
 
 /// The members of a list field as lowercase names with their values, parameters left out: `Prefer`,
 /// `Cache-Control`.
@@ -55,6 +55,14 @@ pub(crate) fn members<'a>(headers: &'a HeaderMap, field: &str) -> Vec<&'a str> {
         }
     }
     members
+}
+
+/// Whether `If-None-Match` contains an entity tag, by weak comparison (RFC 9110 section 13.1.2).
+pub(crate) fn names_etag(headers: &HeaderMap, etag: &str) -> bool {
+    let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+    let own = opaque(etag);
+    let members = members(headers, header::IF_NONE_MATCH.as_str());
+    members.into_iter().any(|member| member == "*" || opaque(member) == own)
 }
 
 fn split_outside_quotes(text: &str, separator: char) -> (&str, Option<&str>) {

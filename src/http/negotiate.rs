@@ -8,7 +8,7 @@ use crate::encode::Coding;
 /// A media type of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MediaType {
-    /// The format that it stands for.
+    /// The format that it names.
     pub(crate) format: Format,
     name: &'static str,
 }
@@ -22,7 +22,7 @@ pub(crate) const FOR_ROWS: [MediaType; 5] = [
     MediaType { format: Format::Csv, name: "text/csv" },
 ];
 
-/// What changes can be sent as, most preferred first: lines of a table could not be told from removed ones.
+/// The media types of changes, most preferred first. A table is not among them, because it can't mark removed rows.
 pub(crate) const FOR_CHANGES: [MediaType; 4] = [
     MediaType { format: Format::Json, name: "application/json" },
     MediaType { format: Format::Ndjson, name: "application/x-ndjson" },
@@ -95,16 +95,7 @@ pub(crate) struct Codings {
     /// The preferred coding.
     pub(crate) preferred: Coding,
     /// Whether identity is acceptable as well.
-    pub(crate) identity: Allowed,
-}
-
-/// Whether something is allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Allowed {
-    /// It may.
-    Yes,
-    /// It may not.
-    No,
+    accepts_identity: bool,
 }
 
 impl Codings {
@@ -117,11 +108,11 @@ impl Codings {
         let any = weight(&["*"]);
         let gzip = weight(&["gzip", "x-gzip"]).or(any).unwrap_or(0);
         let named_identity = weight(&["identity"]);
-        let identity = if named_identity.or(any) == Some(0) { Allowed::No } else { Allowed::Yes };
+        let accepts_identity = named_identity.or(any) != Some(0);
         if gzip > 0 && gzip >= named_identity.unwrap_or(0) {
-            Ok(Self { preferred: Coding::Gzip, identity })
-        } else if identity == Allowed::Yes {
-            Ok(Self { preferred: Coding::Identity, identity })
+            Ok(Self { preferred: Coding::Gzip, accepts_identity })
+        } else if accepts_identity {
+            Ok(Self { preferred: Coding::Identity, accepts_identity })
         } else {
             Err(Problem::new(Code::NotAcceptable, "`Accept-Encoding` allows neither gzip nor identity"))
         }
@@ -130,7 +121,7 @@ impl Codings {
     /// The coding for a body of a known length. Compressing a small one gains nothing.
     pub(crate) fn for_length(self, length: u64) -> Coding {
         const WORTH_IT: u64 = 1024;
-        if length < WORTH_IT && self.identity == Allowed::Yes { Coding::Identity } else { self.preferred }
+        if length < WORTH_IT && self.accepts_identity { Coding::Identity } else { self.preferred }
     }
 }
 

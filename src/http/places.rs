@@ -57,6 +57,11 @@ impl Places {
         Self { most, held: Mutex::default() }
     }
 
+    /// The number of places.
+    pub(crate) const fn most(&self) -> usize {
+        self.most
+    }
+
     /// The number of places taken.
     pub(crate) fn taken(&self) -> usize {
         self.held.lock().total

@@ -43,13 +43,9 @@ impl Etag {
         Self(text)
     }
 
-    /// Whether `If-None-Match` contains it, by weak comparison (RFC 9110 section 13.1.2).
+    /// Whether `If-None-Match` contains it.
     pub(super) fn is_known_to(&self, headers: &HeaderMap) -> bool {
-        let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
-        let own = opaque(&self.0);
-        fields::members(headers, header::IF_NONE_MATCH.as_str())
-            .into_iter()
-            .any(|member| member == "*" || opaque(member) == own)
+        fields::names_etag(headers, &self.0)
     }
 }
 
@@ -66,9 +62,9 @@ pub(super) enum HeaderState<'a> {
 /// Whether the gateway may store what it read for a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Storable {
-    /// It may.
+    /// It may store it.
     Yes,
-    /// It may not: the request has `no-store`.
+    /// It must not, because the request has `no-store`.
     No,
 }
 
@@ -207,7 +203,7 @@ pub(super) fn attachment(headers: &mut HeaderMap, what: &str, of: &str, as_of: T
     set(headers, header::CONTENT_DISPOSITION, Some(value));
 }
 
-/// What a file's name says of one agent.
+/// The part of a saved file's name that describes one agent.
 pub(super) fn name_of(agent: AgentId) -> String {
     agent.to_string().chars().take(8).collect()
 }

@@ -96,32 +96,8 @@ impl Problem {
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
-        match self.code {
-            Code::Unauthenticated => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Code::InvalidRequest
-            | Code::UpstreamDenied
-            | Code::Forbidden
-            | Code::AgentNotFound
-            | Code::ExecutionNotFound
-            | Code::BatchNotFound
-            | Code::NotFound
-            | Code::MethodNotAllowed
-            | Code::NotAcceptable
-            | Code::CursorGone
-            | Code::AnswerTooLarge
-            | Code::RateLimited
-            | Code::Overloaded
-            | Code::ShuttingDown
-            | Code::TierUnavailable
-            | Code::Internal
-            | Code::UpstreamUnavailable
-            | Code::UpstreamMalformed
-            | Code::UpstreamInconsistent
-            | Code::UpstreamTimeout
-            | Code::NotReady
-            | Code::NotCached => {}
+        if self.code == Code::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         // Numbers and text only: serialization can't fail.
         serde_json::to_vec(&self.document(request_id)).unwrap_or_default().into()

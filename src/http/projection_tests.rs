@@ -78,7 +78,7 @@ async fn a_table_has_default_columns() {
 }
 
 #[tokio::test]
-async fn packed_the_forms_say_the_same() {
+async fn compressed_forms_have_the_same_content() {
     let app = app(1 << 20);
     for query in ["fields=id,status", "omit=status", "format=csv", "format=ndjson&fields=id"] {
         let plain = ask(&app, Method::GET, query, &[]).await;
@@ -139,13 +139,13 @@ async fn the_largest_response_is_counted_in_bytes_that_are_sent() {
 }
 
 #[tokio::test]
-async fn a_table_is_complete_whatever_is_preferred() {
+async fn a_table_is_complete_even_with_lenient_handling() {
     let reply = get("format=csv", &[("prefer", "handling=lenient, wait=5")]).await;
     assert_eq!(reply.header("preference-applied"), "wait=5");
 }
 
 #[tokio::test]
-async fn what_a_format_has_no_place_for_is_refused_by_name() {
+async fn parameters_that_a_format_does_not_support_are_refused_by_name() {
     for (query, name) in [
         ("format=csv&omit=transcript", "`omit`"),
         ("format=csv&end_record=true", "`end_record`"),
@@ -165,7 +165,7 @@ async fn what_a_format_has_no_place_for_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn rows_that_were_not_asked_for_stay_in_the_cache_whole() {
+async fn the_cache_keeps_whole_rows() {
     let app = app(1 << 20);
     let projected = ask(&app, Method::GET, "fields=id", &[]).await;
     let whole = ask(&app, Method::GET, "", &[]).await;

@@ -32,7 +32,7 @@ pub(crate) enum Format {
 
 impl Format {
     /// Reads the value of `format`.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         [Self::Json, Self::Ndjson, Self::Csv].into_iter().find(|format| format.as_str() == text)
     }
 
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_asked_is_everything() {
+    fn an_empty_query_selects_everything() {
         let none = AllParams::parse(None).unwrap();
         assert_eq!(none, parse(""));
         assert_eq!((none.rows.from, none.rows.to, none.end_record), (None, None, EndRecord::Absent));

@@ -69,7 +69,7 @@ impl ResponseTerms {
         self.prefer.wait_within(self.deadline)
     }
 
-    /// The shutdown of the request's connection, or of the process if the connection has none of its own.
+    /// The shutdown of the request's connection; if it has none, the shutdown of the process.
     pub(super) fn shutdown(&self, app: &App) -> Shutdown {
         self.parts.extensions.get().unwrap_or(&app.shutdown).clone()
     }

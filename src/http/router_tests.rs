@@ -103,7 +103,7 @@ async fn paths_match_exactly_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn another_method_gets_the_allowed_ones() {
+async fn an_unsupported_method_gets_the_allowed_ones() {
     for path in [&all(""), "/docs", "/openapi.yaml"] {
         let response = quiet().oneshot(request(Method::POST, path, &[])).await.unwrap();
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
@@ -114,7 +114,7 @@ async fn another_method_gets_the_allowed_ones() {
 }
 
 #[tokio::test]
-async fn a_request_names_one_host() {
+async fn a_request_must_name_exactly_one_host() {
     let twice = get(quiet(), "/openapi.yaml", &[("host", "another")]).await;
     assert_eq!(twice.status(), StatusCode::BAD_REQUEST);
     assert_eq!(body(twice).await["code"], "invalid_request");

@@ -96,7 +96,7 @@ async fn the_shape_depends_on_the_request_alone() {
 }
 
 #[tokio::test]
-async fn lines_are_sections_and_the_last_says_what_became_of_each() {
+async fn ndjson_has_sections_and_the_last_line_has_the_outcome_of_each() {
     for query in ["all?format=ndjson", "all?format=ndjson&end_record=true"] {
         let reply = get(&both(), query).await;
         let lines: Vec<&str> = reply.text().lines().collect();
@@ -112,7 +112,7 @@ async fn lines_are_sections_and_the_last_says_what_became_of_each() {
 }
 
 #[tokio::test]
-async fn a_table_says_whose_each_line_is() {
+async fn each_line_of_a_table_names_its_agent() {
     let reply = get(&both(), "all?format=csv&fields=id,status").await;
     let lines: Vec<&str> = reply.text().split_terminator("\r\n").collect();
     assert_eq!(lines[0], "\"@agent_id\",\"id\",\"status\"");
@@ -142,7 +142,7 @@ async fn totals_are_over_all_agents() {
 }
 
 #[tokio::test]
-async fn every_form_has_a_validator_that_is_the_agents_as_well() {
+async fn the_validator_of_each_form_depends_on_the_agents() {
     let mut seen = Vec::new();
     for (agents, path) in [
         (both(), "all"),
@@ -176,7 +176,7 @@ async fn a_key_that_is_refused_is_refused_for_all_agents() {
 }
 
 #[tokio::test]
-async fn lists_that_are_no_lists_are_refused_by_name() {
+async fn invalid_lists_are_refused_by_name() {
     for agents in ["ALL", "all,all", "x", &format!("{AGENT},"), &format!("{AGENT},all")] {
         let reply = get(agents, "all").await;
         assert_eq!(reply.status, 400, "{agents}");

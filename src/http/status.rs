@@ -3,7 +3,6 @@
 //! Served to every valid credential. A token is checked here. A key must have been accepted by upstream
 //! within the last minute; otherwise upstream is asked with `GET /user/me`, which counts in the budget.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +15,10 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::App;
-use super::access_log::RequestLog;
+use super::authorized::{Authenticated, authenticate};
 use super::params::Params;
 use super::problem::{ErrorStyle, KeyOwner, Problem};
-use crate::domain::{Caller, PeerGroup};
 use crate::source::{RemainingBudget, SourceHealth, SourceOutlook};
-use crate::telemetry::Trace;
 use crate::tier::{TierKind, TierStatus};
 
 /// The longest wait for the check of a key: after that, the response would be outdated.
@@ -74,26 +71,19 @@ pub(super) async fn status(State(app): State<Arc<App>>, request: Request) -> Res
 }
 
 async fn answer(app: Arc<App>, parts: Parts) -> Result<Response, Problem> {
-    let request_log = parts
-        .extensions
-        .get::<Arc<RequestLog>>()
-        .map_or_else(|| Arc::new(RequestLog::open("-".into(), Trace::default())), Arc::clone);
-    let authenticated = app.authenticator.authenticate(&parts.headers).await?;
-    request_log.note_client(authenticated.name.clone());
+    let Authenticated { caller, counted, request_log } = authenticate(&app, &parts).await?;
     Params::read(parts.uri.query())?.finish(&[])?;
-    let peer = parts.extensions.get::<IpAddr>().copied().map_or(PeerGroup::Unknown, PeerGroup::of);
-    let caller = Caller { id: authenticated.id(), peer };
-    let credential = authenticated.credential();
-    match authenticated.key() {
+    let credential = caller.credential();
+    match caller.key() {
         KeyOwner::Held => {}
         KeyOwner::Callers => {
             let by = Instant::now() + PROOF_TIME.min(app.settings.request_deadline);
-            let proof = app.engine.prove_key(caller, credential, by, request_log.trace.clone());
-            let renderer = authenticated.renderer(ErrorStyle::Own);
+            let proof = app.engine.prove_key(counted, credential, by, request_log.trace.clone());
+            let renderer = caller.renderer(ErrorStyle::Own);
             app.unless_ended(Box::pin(proof)).await.map_err(|error| renderer.problem(&error))?;
         }
     }
-    let outlook = app.engine.outlook(credential.id(), caller);
+    let outlook = app.engine.outlook(credential.id(), counted);
     let now = app.engine.now();
     let document = StatusDocument {
         version: env!("CARGO_PKG_VERSION"),
@@ -105,7 +95,7 @@ async fn answer(app: Arc<App>, parts: Parts) -> Result<Response, Problem> {
             left: outlook.budget.map(|budget| budget.left),
             paused_until: outlook.paused_for.map(|pause| now.plus(pause).to_string()),
         },
-        ttl_stretch: (app.engine.stretch_of(caller.id) * 100.0).round() / 100.0,
+        ttl_stretch: (app.engine.stretch_of(counted.id) * 100.0).round() / 100.0,
         questions: app.questions_under_way(),
         tier: TierMember::of(app.engine.tier()),
     };

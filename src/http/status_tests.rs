@@ -48,7 +48,7 @@ async fn other_callers_do_not_get_the_status() {
 }
 
 #[tokio::test]
-async fn the_status_is_read_at_its_own_path_without_parameters() {
+async fn the_status_has_one_path_and_takes_no_parameters() {
     for (method, target, status) in [
         (Method::HEAD, "/status", 200),
         (Method::POST, "/status", 405),

@@ -18,7 +18,7 @@ use super::App;
 use super::access_log::RequestLog;
 use super::all::write_whole;
 use super::authorized::AuthorizedRequest;
-use super::body::{MissingPart, WholeBody, missing};
+use super::body::{MissingPart, WholeBody, missing, open_object};
 use super::negotiate::FOR_TOTALS;
 use super::places::ResponsePlace;
 use super::present::{self, HeaderState};
@@ -180,9 +180,7 @@ fn head(agent: AgentId, verdict: &Verdict, missing: Vec<MissingPart>) -> Vec<u8>
         complete: verdict.is_complete(),
         missing,
     };
-    // Text and booleans only: serialization can't fail.
-    let mut text = serde_json::to_vec(&head).unwrap_or_default();
-    text.pop();
+    let mut text = open_object(&head);
     text.push(b',');
     text
 }

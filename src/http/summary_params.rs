@@ -5,7 +5,7 @@ use super::problem::Problem;
 use super::question::{Format, PATHS, Selection};
 use crate::shape::totals::{QuestionError, SummaryParams, SummaryQuestion};
 
-/// The parameters of `/agents/{agents}/executions/summary`, read.
+/// The parsed parameters of `/agents/{agents}/executions/summary`.
 #[derive(Debug)]
 pub(super) struct TotalsParams {
     /// The selected rows.
@@ -34,17 +34,14 @@ pub const SUMMARY_PARAMETERS: [&str; 13] = [
 ];
 
 impl TotalsParams {
-    /// Reads a query string. Unknown, doubled and unreadable parameters are refused by name.
+    /// Reads a query string. Unknown, repeated and unreadable parameters are refused by name.
     pub(super) fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut params = Params::read(query)?;
         let selection = Selection::take(&mut params)?;
         let (group_by, stats) = (params.take_all("group_by"), params.take_all("stats"));
         let (histogram, bounds) = (params.take("histogram")?, params.take("bounds")?);
-        let format = params.parse("format", "`json` or `csv`", |text| match text {
-            "json" => Some(Format::Json),
-            "csv" => Some(Format::Csv),
-            _ => None,
-        })?;
+        let offered = |format: &Format| *format != Format::Ndjson;
+        let format = params.parse("format", "`json` or `csv`", |text| Format::parse(text).filter(offered))?;
         params.finish(&SUMMARY_PARAMETERS)?;
         let totals = SummaryQuestion::parse(SummaryParams {
             group_by: &group_by,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::App;
 use super::all_sections::NOBODY;
 use super::authorized::AuthorizedAgents;
-use super::body::{MissingPart, missing};
+use super::body::{MissingPart, missing, open_object};
 use super::problem::{ErrorRenderer, Problem};
 use super::summary::{SummaryRequest, too_large};
 use super::summary_fold::Folded;
@@ -102,9 +102,7 @@ fn head(verdict: &SectionsVerdict, renderer: ErrorRenderer) -> Vec<u8> {
         complete: verdict.whole.is_complete(),
         agents: verdict.sections.iter().map(section).collect(),
     };
-    // Text, numbers and booleans only: serialization can't fail.
-    let mut text = serde_json::to_vec(&head).unwrap_or_default();
-    text.pop();
+    let mut text = open_object(&head);
     text.push(b',');
     text
 }

@@ -107,7 +107,7 @@ async fn totals_outlive_the_bytes_of_their_rows() {
 }
 
 #[tokio::test]
-async fn what_is_no_parameter_here_is_refused_by_name() {
+async fn unknown_parameters_are_refused_by_name() {
     for (query, name) in
         [("fields=id", "`fields`"), ("group_by=@year", "`group_by`"), ("bounds=1", "`bounds`")]
     {

@@ -59,7 +59,7 @@ pub(super) enum Author {
 pub(super) enum Attempt {
     /// The first, on a shared connection.
     First,
-    /// The second, on a connection of its own.
+    /// The second, on a separate connection.
     Second,
 }
 

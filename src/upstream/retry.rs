@@ -35,7 +35,7 @@ pub(super) enum Cause {
     IdleConnection,
     /// A success that is not a page, or a redirect: proxies may respond like this for a moment.
     Malformed,
-    /// A response to another request. The next attempt has a connection of its own.
+    /// A response to another request. The next attempt uses a separate connection.
     Mismatch,
     /// The breaker is open for this long. Retried only if that is short.
     Down(Duration),

@@ -212,7 +212,7 @@ mod tests {
 
     impl Files {
         fn new() -> Self {
-            let dir = std::env::temp_dir().join(format!("fanfold-doors-{}", uuid::Uuid::new_v4()));
+            let dir = std::env::temp_dir().join(format!("fanfold-auth-{}", uuid::Uuid::new_v4()));
             std::fs::create_dir(&dir).unwrap();
             Self(dir)
         }

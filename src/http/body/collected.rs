@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
 use serde::Serialize;
 
-use super::missing;
+use super::{missing, open_object};
 use crate::domain::{AgentId, EntrySlice};
 use crate::encode::{BodyPart, CHUNK, CompressionPool, Framing, GzipMember, Packed};
 use crate::engine::{AskError, HeldMemory, Verdict};
@@ -39,6 +39,16 @@ impl BodySection {
     pub(crate) fn new(framing: Framing, slices: Vec<EntrySlice>, last_line: Bytes) -> Self {
         let (begin, finish) = (framing.begin(), framing.finish(last_line));
         Self { framing, begin, slices, finish }
+    }
+
+    /// These rows as NDJSON, after this text.
+    pub(crate) const fn lines(begin: Bytes, slices: Vec<EntrySlice>) -> Self {
+        Self { framing: Framing::Ndjson, begin, slices, finish: Bytes::new() }
+    }
+
+    /// Text without rows.
+    pub(crate) const fn text(text: Bytes) -> Self {
+        Self::lines(text, Vec::new())
     }
 
     fn len(&self) -> u64 {
@@ -229,9 +239,7 @@ pub(crate) fn page_envelope(page_number: u64, page_size: u64, total: Option<u64>
 }
 
 fn framing(head: &impl Serialize) -> Framing {
-    // Text, numbers and booleans only: serialization can't fail.
-    let mut text = serde_json::to_vec(head).unwrap_or_default();
-    text.pop();
+    let mut text = open_object(head);
     text.extend_from_slice(b",\"data\":[");
     Framing::Json { head: text.into() }
 }

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::push_line;
 use crate::domain::AgentId;
 use crate::engine::{Missing, SectionVerdict, SectionsVerdict, Verdict};
 use crate::http::problem::{ErrorRenderer, Problem};
@@ -82,19 +83,7 @@ pub(crate) fn end_record(
     renderer: ErrorRenderer,
     request_id: &str,
 ) -> Bytes {
-    let end = EndFields {
-        complete: verdict.is_complete() && matches!(ended, StreamEnd::Reached),
-        count: verdict.count,
-        has_more: verdict.has_more().then_some(true),
-        as_of: verdict.as_of.to_string(),
-        missing: missing(&verdict.missing, renderer),
-        error: match ended {
-            StreamEnd::Reached => None,
-            StreamEnd::Broken(problem) => Some(problem.document(request_id)),
-        },
-        agents: None,
-    };
-    line(&EndLine { end })
+    end_line(verdict, ended, request_id, missing(&verdict.missing, renderer), None)
 }
 
 /// The last line of a response with sections. The missing parts are named in their sections.
@@ -115,29 +104,34 @@ pub(crate) fn sections_end_record(
     };
     let given = sections.iter().map(|of| section(of, true));
     let agents = given.chain(under_way.iter().map(|of| section(of, false))).collect();
+    end_line(whole, ended, request_id, Vec::new(), Some(agents))
+}
+
+fn end_line(
+    verdict: &Verdict,
+    ended: StreamEnd<'_>,
+    request_id: &str,
+    missing: Vec<MissingPart>,
+    agents: Option<Vec<SectionEnd>>,
+) -> Bytes {
     let end = EndFields {
-        complete: whole.is_complete() && matches!(ended, StreamEnd::Reached),
-        count: whole.count,
-        has_more: whole.has_more().then_some(true),
-        as_of: whole.as_of.to_string(),
-        missing: Vec::new(),
+        complete: verdict.is_complete() && matches!(ended, StreamEnd::Reached),
+        count: verdict.count,
+        as_of: verdict.as_of.to_string(),
+        has_more: verdict.has_more().then_some(true),
+        missing,
         error: match ended {
             StreamEnd::Reached => None,
             StreamEnd::Broken(problem) => Some(problem.document(request_id)),
         },
-        agents: Some(agents),
+        agents,
     };
-    line(&EndLine { end })
+    let mut line = Vec::new();
+    push_line(&mut line, &EndLine { end });
+    line.into()
 }
 
 /// The line before a section, `{"@agent":{"agent_id":…}}`.
 pub(crate) fn section_line(agent: AgentId) -> Bytes {
     format!("{{\"@agent\":{{\"agent_id\":\"{agent}\"}}}}\n").into()
-}
-
-fn line(value: &impl Serialize) -> Bytes {
-    // Text and numbers only: serialization can't fail.
-    let mut line = serde_json::to_vec(value).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
 }

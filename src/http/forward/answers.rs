@@ -249,12 +249,9 @@ fn etag(body: &[u8]) -> String {
 
 /// Whether the caller already has this response (RFC 9110 section 13.2.2).
 fn is_known(asked: &HeaderMap, answer: &HeaderMap) -> bool {
-    let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
     if asked.contains_key(header::IF_NONE_MATCH) {
-        let own = answer.get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(opaque);
-        return fields::members(asked, header::IF_NONE_MATCH.as_str())
-            .into_iter()
-            .any(|member| member == "*" || Some(opaque(member)) == own);
+        let own = answer.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        return fields::names_etag(asked, own.unwrap_or_default());
     }
     // Compared as text: only a date that was sent from here is meaningful.
     let since = asked.get(header::IF_MODIFIED_SINCE);

@@ -16,10 +16,10 @@ use crate::domain::CredentialId;
 use crate::forward::ForwardBody;
 use crate::http::places::ResponsePlace;
 
-/// How much of a response that refuses an unfinished request is read first, so that the request can end.
+/// How much of a response is read before it is forwarded, if it refuses an unfinished request. The request can then end.
 const REFUSAL: u64 = 64 << 10;
 
-/// The longest time for that.
+/// The longest time to read it.
 const REFUSAL_WAIT: Duration = Duration::from_secs(5);
 
 /// A response's body, which holds its place until it is over.

@@ -7,7 +7,7 @@ use crate::forward::Forward;
 use crate::http::places::Places;
 
 /// The maximum forwarded requests in progress; each has a connection and up to 128 KiB of buffers.
-pub(super) const MOST: usize = 256;
+const MOST: usize = 256;
 
 /// The state of forwarding.
 pub struct Forwarded {

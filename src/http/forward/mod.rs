@@ -12,7 +12,6 @@ mod headers;
 pub(super) mod policy;
 mod shared;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,24 +19,22 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 use http_body::Body as _;
 
 use self::answers::Reached;
 use self::body::{Guarded, Written, nothing, request_body, taken_in};
-use self::forwarded::MOST;
-use self::policy::{Mode, Route};
+use self::policy::{Mode, Route, is_read};
 use self::shared::{Lifetime, ReadRequest};
 use super::access_log::RequestLog;
 use super::auth;
-use super::places::{CallerStanding, NoPlace, ResponsePlace};
+use super::authorized::{Authenticated, authenticate};
+use super::places::ResponsePlace;
 use super::prefer::directives;
 use super::problem::{Code, KeyOwner, Problem};
 use super::{App, page, params};
-use crate::domain::{Caller, PeerGroup};
 use crate::engine::AskError;
 use crate::forward::ForwardError;
-use crate::telemetry::Trace;
 
 pub use self::forwarded::Forwarded;
 pub use self::policy::Forwarding;
@@ -59,21 +56,12 @@ pub(super) async fn forward(State(app): State<Arc<App>>, request: Request) -> Re
     Box::pin(answer(app, parts, body)).await
 }
 
-fn is_read(method: &Method) -> bool {
-    method == Method::GET || method == Method::HEAD
-}
-
 async fn answer(app: Arc<App>, parts: Parts, body: Body) -> Result<Response, Problem> {
     let Some(forwarded) = &app.forwarded else { return Err(params::nothing_here()) };
     if forwarded.forwarding == Forwarding::None || policy::is_own(parts.uri.path()) {
         return Err(params::nothing_here());
     }
-    let request_log = parts
-        .extensions
-        .get::<Arc<RequestLog>>()
-        .map_or_else(|| Arc::new(RequestLog::open("-".into(), Trace::default())), Arc::clone);
-    let caller = app.authenticator.authenticate(&parts.headers).await?;
-    request_log.note_client(caller.name.clone());
+    let Authenticated { caller, counted, request_log } = authenticate(&app, &parts).await?;
     let mode = match caller.key() {
         KeyOwner::Callers => Mode::PassThrough,
         KeyOwner::Held => Mode::Held,
@@ -89,7 +77,8 @@ async fn answer(app: Arc<App>, parts: Parts, body: Body) -> Result<Response, Pro
     let path = parts.uri.path().to_owned();
     let route = Route::of(&path);
     answers::may_reach(&caller, mode, route, &request_log)?;
-    let place = place(&app, forwarded, &caller, &parts)?;
+    let places = &forwarded.places;
+    let place = app.take_place_in(places, "forwarded requests", counted, caller.credential().id())?;
     let authorized = AuthorizedForward { app: &app, forwarded, request_log, caller, mode, route };
     let work = async {
         if is_read(&parts.method) && policy::is_shared(mode, route, &parts.uri) {
@@ -105,31 +94,6 @@ async fn answer(app: Arc<App>, parts: Parts, body: Body) -> Result<Response, Pro
         }
         answer = work => answer,
     }
-}
-
-/// Takes a place for a forwarded request. Dropping the response's body releases it.
-fn place(
-    app: &App,
-    forwarded: &Forwarded,
-    caller: &auth::AuthenticatedCaller,
-    parts: &Parts,
-) -> Result<ResponsePlace, Problem> {
-    let peer = parts.extensions.get::<IpAddr>().copied().map_or(PeerGroup::Unknown, PeerGroup::of);
-    let counted = Caller { id: caller.id(), peer };
-    let is_known = app.engine.is_known(caller.credential().id(), counted);
-    let standing = if is_known { CallerStanding::Known } else { CallerStanding::Unproven };
-    forwarded.places.take(counted, standing).map_err(|no_place| match no_place {
-        NoPlace::AllTaken => {
-            let detail = format!("{MOST} forwarded requests are in progress, which is the limit");
-            Problem::new(Code::Overloaded, detail)
-        }
-        NoPlace::ShareTaken => {
-            let detail = format!(
-                "this caller already has its share of the {MOST} forwarded requests that may be in progress"
-            );
-            Problem::new(Code::RateLimited, detail)
-        }
-    })
 }
 
 /// A request that may be forwarded.

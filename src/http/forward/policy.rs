@@ -144,7 +144,12 @@ pub(super) fn is_shared(mode: Mode, route: Route<'_>, uri: &Uri) -> bool {
     has_agents && (mode == Mode::Held || uri.query().is_none())
 }
 
-/// Whether a request may be forwarded at all, whoever the caller is.
+/// Whether a method only reads.
+pub(super) fn is_read(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+/// Refuses a request that may not be forwarded for any caller.
 pub(super) fn allowed(
     forwarding: Forwarding,
     mode: Mode,
@@ -157,7 +162,7 @@ pub(super) fn allowed(
     if forwarding == Forwarding::None || is_own(path) {
         return Err(nothing_here());
     }
-    let is_read = method == Method::GET || method == Method::HEAD;
+    let is_read = is_read(method);
     match (mode, forwarding) {
         (Mode::Held, _) => held(is_read, uri, headers)?,
         (Mode::PassThrough, Forwarding::All) if *method != Method::CONNECT && *method != Method::TRACE => {}
@@ -195,7 +200,7 @@ fn held(is_read: bool, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         | Route::Execution(_)
         | Route::Batch
         | Route::BatchExecutions
-        | Route::User => Params::read(uri.query())?.finish(&["no parameters"]),
+        | Route::User => Params::read(uri.query())?.finish(&[]),
     }
 }
 

@@ -55,10 +55,7 @@ impl ErrorRenderer {
                     format!("{error}; a retry continues from there"),
                 )
             },
-            AskError::TooLarge { .. } => Problem::new(
-                Code::AnswerTooLarge,
-                format!("{error}: use NDJSON (`format=ndjson`), or narrow `from` and `to`"),
-            ),
+            AskError::TooLarge { .. } => Problem::new(Code::AnswerTooLarge, format!("{error}: {ADVICE}")),
             AskError::NoMemory(limit) => memory_problem(*limit),
             AskError::NotCached => Problem::new(
                 Code::NotCached,
@@ -104,8 +101,10 @@ impl ErrorRenderer {
     }
 }
 
+/// What helps if a collected response is too large.
+const ADVICE: &str = "use NDJSON (`format=ndjson`), or narrow `from` and `to`";
+
 fn memory_problem(limit: MemoryLimit) -> Problem {
-    const ADVICE: &str = "use NDJSON (`format=ndjson`), or narrow `from` and `to`";
     match limit {
         MemoryLimit::AllTaken(most) => Problem::new(
             Code::Overloaded,

@@ -40,7 +40,7 @@ const LULLS: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Budget {
     configured: Option<Rate>,
-    /// What is left of it by [`Self::limit_to`].
+    /// The rate in force, which [`Self::limit_to`] may have lowered.
     rate: Option<Rate>,
     reserve: Fraction,
     /// The requests of other processes, earlier or concurrent, have no class: they count, but belong to no
@@ -141,8 +141,8 @@ impl Budget {
     /// so on forever.
     fn lull_at(&self, rate: Rate, most: usize, now: Instant) -> Option<Instant> {
         let (length, most) = (rate.per / LULLS, (most / LULLS as usize).max(1));
-        let mut lately = self.taken.keys().rev().take_while(|place| place.0 + length > now);
-        lately.nth(most - 1).map(|place| place.0 + length)
+        let mut lately = self.taken.keys().rev().take_while(|slot| slot.0 + length > now);
+        lately.nth(most - 1).map(|slot| slot.0 + length)
     }
 
     /// When fewer than `most` of the slots that `counts` are taken; `None` if that is so now.
@@ -155,7 +155,7 @@ impl Budget {
         let rate = self.rate?;
         let surplus = (taken + 1).checked_sub(most).filter(|s| *s > 0)?;
         let counts = |kind: &Option<RequestClass>| counts(kind.as_ref());
-        let mut counted = self.taken.iter().filter(|(_, kind)| counts(kind)).map(|(place, _)| place.0);
+        let mut counted = self.taken.iter().filter(|(_, kind)| counts(kind)).map(|(slot, _)| slot.0);
         let free = |at: Instant| at + rate.per + SLACK;
         if let Some(at) = counted.clone().nth(surplus - 1) {
             return Some(free(at));
@@ -182,7 +182,7 @@ impl Budget {
         let step = rate.per / parts;
         let first = (taken + 1).saturating_sub(most);
         let counts = |kind: &Option<RequestClass>| counts(kind.as_ref());
-        let counted = self.taken.iter().filter(|(_, kind)| counts(kind)).map(|(place, _)| place.0);
+        let counted = self.taken.iter().filter(|(_, kind)| counts(kind)).map(|(slot, _)| slot.0);
         let left = (most + first).saturating_sub(taken + 1);
         let due = |(at, more): (Instant, u32)| {
             let left = u32::try_from(left).unwrap_or(u32::MAX).saturating_add(more).min(parts + 1);
@@ -194,17 +194,17 @@ impl Budget {
     /// Takes a slot for a request that is sent now.
     pub(super) fn take(&mut self, kind: RequestClass, now: Instant) -> Option<BudgetSlot> {
         let rate = self.rate?;
-        let place = self.slot(rate, now);
-        self.insert(place, Some(kind));
+        let slot = self.slot(rate, now);
+        self.insert(slot, Some(kind));
         self.shares.took(kind.group, kind.branch);
-        Some(place)
+        Some(slot)
     }
 
     /// Counts a request that another process sent with the same budget.
     pub(super) fn remember(&mut self, sent: Instant) {
         let Some(rate) = self.rate else { return };
-        let place = self.slot(rate, sent);
-        self.insert(place, None);
+        let slot = self.slot(rate, sent);
+        self.insert(slot, None);
     }
 
     fn slot(&mut self, rate: Rate, sent: Instant) -> BudgetSlot {
@@ -213,46 +213,46 @@ impl Budget {
     }
 
     /// Records that the request in this slot is sent only now.
-    pub(super) fn sent(&mut self, place: BudgetSlot, now: Instant) -> BudgetSlot {
-        let Some(rate) = self.rate else { return place };
-        self.moved(place, now + longest_way(rate))
+    pub(super) fn sent(&mut self, slot: BudgetSlot, now: Instant) -> BudgetSlot {
+        let Some(rate) = self.rate else { return slot };
+        self.moved(slot, now + longest_way(rate))
     }
 
     /// Records that the request in this slot was answered, so upstream saw it by now.
-    pub(super) fn answered(&mut self, place: BudgetSlot, now: Instant) -> BudgetSlot {
-        self.moved(place, place.0.min(now))
+    pub(super) fn answered(&mut self, slot: BudgetSlot, now: Instant) -> BudgetSlot {
+        self.moved(slot, slot.0.min(now))
     }
 
     /// Records that the request in this slot belongs to another group.
-    pub(super) fn reassign(&mut self, place: BudgetSlot, group: ShareGroup, branch: Branch) {
-        let Some(Some(kind)) = self.taken.get_mut(&place) else { return };
+    pub(super) fn reassign(&mut self, slot: BudgetSlot, group: ShareGroup, branch: Branch) {
+        let Some(Some(kind)) = self.taken.get_mut(&slot) else { return };
         self.shares.took(group, branch);
         self.shares.gave_back(kind.group, kind.branch);
         (kind.group, kind.branch) = (group, branch);
     }
 
     /// Frees the slot of a request that was never sent.
-    pub(super) fn give_back(&mut self, place: BudgetSlot) {
-        if let Some(Some(kind)) = self.remove(place) {
+    pub(super) fn give_back(&mut self, slot: BudgetSlot) {
+        if let Some(Some(kind)) = self.remove(slot) {
             self.shares.gave_back(kind.group, kind.branch);
         }
     }
 
-    fn moved(&mut self, place: BudgetSlot, at: Instant) -> BudgetSlot {
-        let moved = BudgetSlot(at, place.1);
-        if let Some(kind) = self.remove(place) {
+    fn moved(&mut self, slot: BudgetSlot, at: Instant) -> BudgetSlot {
+        let moved = BudgetSlot(at, slot.1);
+        if let Some(kind) = self.remove(slot) {
             self.insert(moved, kind);
         }
         moved
     }
 
-    fn insert(&mut self, place: BudgetSlot, kind: Option<RequestClass>) {
+    fn insert(&mut self, slot: BudgetSlot, kind: Option<RequestClass>) {
         self.spare += usize::from(kind.is_some_and(|kind| kind.urgency != Urgency::Refresh));
-        self.taken.insert(place, kind);
+        self.taken.insert(slot, kind);
     }
 
-    fn remove(&mut self, place: BudgetSlot) -> Option<Option<RequestClass>> {
-        let kind = self.taken.remove(&place)?;
+    fn remove(&mut self, slot: BudgetSlot) -> Option<Option<RequestClass>> {
+        let kind = self.taken.remove(&slot)?;
         self.spare -= usize::from(kind.is_some_and(|kind| kind.urgency != Urgency::Refresh));
         Some(kind)
     }
@@ -260,12 +260,12 @@ impl Budget {
     /// Drops slots that have expired.
     pub(super) fn expire(&mut self, now: Instant) {
         let Some(rate) = self.rate else { return };
-        while let Some((place, _)) = self.taken.first_key_value() {
-            let (place, free) = (*place, place.0 + rate.per + SLACK);
+        while let Some((slot, _)) = self.taken.first_key_value() {
+            let (slot, free) = (*slot, slot.0 + rate.per + SLACK);
             if free > now {
                 break;
             }
-            if let Some(Some(kind)) = self.remove(place) {
+            if let Some(Some(kind)) = self.remove(slot) {
                 self.shares.expired(kind.group, kind.branch, free);
             }
         }
@@ -283,7 +283,7 @@ impl Budget {
         self.rate.is_none_or(|rate| self.shares.held(ShareGroup::Unproven) * 20 < count(rate))
     }
 
-    /// How much of it is held, without names.
+    /// How much of the budget is held, without naming callers.
     pub(super) fn holdings(&self) -> BudgetHoldings {
         self.shares.holdings()
     }
@@ -293,7 +293,7 @@ impl Budget {
         self.shares.held_beyond_share(group, count(self.rate?))
     }
 
-    /// Whether no request of the last period counts any more.
+    /// Whether no request of the last period still counts.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.expire(now);
         self.taken.is_empty()

@@ -82,21 +82,21 @@ fn the_last_slots_are_spent_evenly_until_more_are_free() {
     let start = Instant::now();
     let mut budget = budget(100, MINUTE, 0);
     let mut now = start;
-    let mut went = Vec::new();
-    while went.len() < 96 {
+    let mut sent = Vec::new();
+    while sent.len() < 96 {
         match room(&mut budget, REFRESH, now) {
             Ok(()) => {
-                let place = budget.take(REFRESH, now).unwrap();
-                budget.answered(place, now);
-                went.push(now - start);
+                let slot = budget.take(REFRESH, now).unwrap();
+                budget.answered(slot, now);
+                sent.push(now - start);
             }
             Err(at) => now = at,
         }
     }
-    assert_eq!(went.iter().filter(|at| at.is_zero()).count(), 88);
+    assert_eq!(sent.iter().filter(|at| at.is_zero()).count(), 88);
     let step = MINUTE / 8;
-    for (went, number) in went[88..].iter().zip(1..) {
-        assert!((step * number..=step * number + SLACK).contains(went), "the {number}th at {went:?}");
+    for (sent, number) in sent[88..].iter().zip(1..) {
+        assert!((step * number..=step * number + SLACK).contains(sent), "the {number}th at {sent:?}");
     }
     // A newcomer would have found a slot whenever it came.
     assert!(room(&mut budget, of(2, Urgency::Refresh), now).is_ok());
@@ -141,18 +141,18 @@ fn renewals_fill_lulls_and_leave_three_tenths_to_waiting_requests() {
     // Other requests are sent in a burst, and renewals wait until it is over.
     assert_eq!(drain(&mut budget, REFRESH, now), 263);
     now = room(&mut budget, RENEWAL, now).unwrap_err();
-    let mut went = Vec::new();
+    let mut sent = Vec::new();
     for _ in 0..2_400 {
         now += Duration::from_millis(50);
         while room(&mut budget, RENEWAL, now).is_ok() {
-            let place = budget.take(RENEWAL, now).unwrap();
-            budget.answered(place, now);
-            went.push(now);
+            let slot = budget.take(RENEWAL, now).unwrap();
+            budget.answered(slot, now);
+            sent.push(now);
         }
     }
     let most_within = |length| {
-        went.iter()
-            .map(|at| went.iter().filter(|other| **other >= *at && **other < *at + length).count())
+        sent.iter()
+            .map(|at| sent.iter().filter(|other| **other >= *at && **other < *at + length).count())
             .max()
     };
     assert_eq!(most_within(Duration::from_secs(3)), Some(10), "an even share");
@@ -179,9 +179,9 @@ fn unproven_keys_use_half_of_an_idle_budget_and_a_tenth_if_others_wait() {
 fn an_unsent_request_frees_its_slot() {
     let now = Instant::now();
     let mut budget = budget(1, MINUTE, 0);
-    let place = budget.take(COLD, now).unwrap();
+    let slot = budget.take(COLD, now).unwrap();
     assert!(room(&mut budget, COLD, now).is_err());
-    budget.give_back(place);
+    budget.give_back(slot);
     assert!(room(&mut budget, COLD, now).is_ok());
     assert!(budget.is_idle(now));
 }
@@ -190,8 +190,8 @@ fn an_unsent_request_frees_its_slot() {
 fn an_early_response_frees_its_slot_earlier() {
     let now = Instant::now();
     let mut budget = budget(1, MINUTE, 0);
-    let place = budget.take(COLD, now).unwrap();
-    budget.answered(place, now + Duration::from_millis(30));
+    let slot = budget.take(COLD, now).unwrap();
+    budget.answered(slot, now + Duration::from_millis(30));
     let free = room(&mut budget, COLD, now).unwrap_err();
     assert_eq!(free, now + Duration::from_millis(30) + MINUTE + SLACK);
 }
@@ -229,9 +229,9 @@ proptest! {
                 prop_assert!(at > now);
                 now = at;
             }
-            let place = budget.take(kind, now).unwrap();
+            let slot = budget.take(kind, now).unwrap();
             seen.push(now + millis(there));
-            budget.answered(place, now + millis(there + back));
+            budget.answered(slot, now + millis(there + back));
         }
         seen.sort();
         for window in seen.windows(count as usize + 1) {
@@ -248,8 +248,8 @@ proptest! {
             while let Err(at) = room(&mut budget, COLD, now) {
                 now = at;
             }
-            let place = budget.take(COLD, now).unwrap();
-            budget.answered(place, now + Duration::from_millis(way));
+            let slot = budget.take(COLD, now).unwrap();
+            budget.answered(slot, now + Duration::from_millis(way));
         }
         prop_assert!(now - start < Duration::from_millis(19 * 1_060));
     }

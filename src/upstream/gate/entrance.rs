@@ -104,17 +104,17 @@ impl InLine {
             return WaitStep::Refused(GateRefusal::Busy);
         };
         match fate {
-            Some(Fate::Go(place, sent)) => {
+            Some(Fate::Go(slot, sent)) => {
                 state.waiters.remove(self.id);
                 let roles = std::mem::replace(&mut self.roles, Roles::ORDINARY);
-                let place = place.and_then(|p| Some(state.lanes.get(key)?.budget.sent(p, now)));
+                let slot = slot.and_then(|p| Some(state.lanes.get(key)?.budget.sent(p, now)));
                 let gate = self.gate.clone();
                 return WaitStep::Go(Pass {
                     gate,
                     lane: key,
                     caller: asker.context.caller.id,
                     flow,
-                    place,
+                    slot,
                     roles,
                     sent,
                 });
@@ -158,9 +158,9 @@ impl Drop for InLine {
         state.breakers.abandoned(Who { group, agent }, self.roles, now);
         match waiter.fate {
             None => state.leave_line(self.id, &waiter),
-            Some(Fate::Go(place, _)) => {
-                if let (Some(place), Some(lane)) = (place, state.lanes.get(waiter.lane)) {
-                    lane.budget.give_back(place);
+            Some(Fate::Go(slot, _)) => {
+                if let (Some(slot), Some(lane)) = (slot, state.lanes.get(waiter.lane)) {
+                    lane.budget.give_back(slot);
                 }
                 state.end(waiter.lane, &waiter.flow, now);
             }

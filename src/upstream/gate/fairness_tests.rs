@@ -68,8 +68,8 @@ fn play(demands: &[Demand], ticks: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
             let Ok(id) = turns.next(|_, _| Ok(()), room, beyond) else { break };
             let (n, since) = joined[usize::try_from(id).unwrap()];
             let Flow { group, urgency, branch, .. } = flows[n];
-            let place = budget.take(RequestClass { urgency, group, branch }, now).unwrap();
-            budget.answered(place, now);
+            let slot = budget.take(RequestClass { urgency, group, branch }, now).unwrap();
+            budget.answered(slot, now);
             if let Some(count) = got[n].last_mut() {
                 *count += 1;
             }
@@ -225,10 +225,10 @@ fn prove(keys: usize) -> Vec<usize> {
             let Ok(id) = turns.next(|_, _| Ok(()), room, beyond) else { break };
             let id = usize::try_from(id).unwrap();
             let Flow { group, urgency, branch, .. } = if id < keys { checks[id] } else { pages[id - keys] };
-            let place = budget.take(RequestClass { urgency, group, branch }, now).unwrap();
-            let place = budget.answered(place, now);
+            let slot = budget.take(RequestClass { urgency, group, branch }, now).unwrap();
+            let slot = budget.answered(slot, now);
             if id < keys {
-                budget.reassign(place, pages[id].group, pages[id].branch);
+                budget.reassign(slot, pages[id].group, pages[id].branch);
                 turns.push(&pages[id], (id + keys) as turns::WaiterId);
             } else {
                 done.push(tick);
@@ -247,7 +247,7 @@ fn serves_three_hundred_new_keys_once_the_window_has_moved() {
 }
 
 #[test]
-fn of_two_that_begin_at_nearly_the_same_time_neither_has_more_than_55_of_100() {
+fn two_callers_that_begin_at_nearly_the_same_time_share_evenly() {
     for (starts, bystander) in [((392, 378), 1), ((31, 22), 1), ((135, 88), 26), ((738, 821), 14)] {
         let (got, _) = play(&[all_since(starts.0), all_since(starts.1), evenly(bystander)], 2_700);
         for probe in (0..=600).step_by(10) {

@@ -165,7 +165,7 @@ impl Lane {
     }
 
     /// When a request that returns later is likely to be sent, if all that are ahead of it are sent first.
-    /// Its place is remembered.
+    /// Remembers its place.
     pub(super) fn promise(&mut self, flow: &Flow, now: Instant) -> Instant {
         let more = self.promises.ahead(flow.group, flow.branch, now);
         let ahead = self.turns.ahead(flow.group, flow.urgency, more);

@@ -30,7 +30,7 @@ async fn the_outlook_names_the_budget_and_when_the_next_request_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_a_budget_for_each_credential_the_outlook_is_of_the_callers_own() {
+async fn with_a_budget_for_each_credential_the_outlook_shows_the_callers() {
     let rate = Rate { count: NonZeroU32::new(3).unwrap(), per: MINUTE };
     let lanes = Lanes::new(RateScope::Credential, Some(rate), Fraction::percent(20).unwrap());
     let gate = Gate::with(lanes, NonZeroUsize::new(8).unwrap());
@@ -40,7 +40,7 @@ async fn with_a_budget_for_each_credential_the_outlook_is_of_the_callers_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_limit_there_is_no_budget_to_name() {
+async fn without_a_limit_the_outlook_has_no_budget() {
     let gate = gate(0, MINUTE, 8);
     let outlook = gate.outlook(applicant(1));
     assert_eq!((outlook.budget, outlook.paused_for), (None, None));

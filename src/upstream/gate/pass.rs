@@ -31,7 +31,7 @@ pub(crate) struct Pass {
     pub(super) lane: LaneKey,
     pub(super) caller: CallerId,
     pub(super) flow: Flow,
-    pub(super) place: Option<BudgetSlot>,
+    pub(super) slot: Option<BudgetSlot>,
     pub(super) roles: Roles,
     /// When its turn came, not when it was sent a moment later: lessons from other requests in between did
     /// not affect it.
@@ -42,8 +42,8 @@ impl Pass {
     /// Records that the request is sent only now.
     pub(crate) fn delayed(&mut self) {
         let mut state = self.gate.lock();
-        if let (Some(place), Some(lane)) = (self.place, state.lanes.get(self.lane)) {
-            self.place = Some(lane.budget.sent(place, Instant::now()));
+        if let (Some(slot), Some(lane)) = (self.slot, state.lanes.get(self.lane)) {
+            self.slot = Some(lane.budget.sent(slot, Instant::now()));
         }
     }
 
@@ -51,8 +51,8 @@ impl Pass {
     pub(crate) fn never_sent(mut self) -> GateRefusal {
         let now = Instant::now();
         let mut state = self.gate.lock();
-        if let (Some(place), Some(lane)) = (self.place.take(), state.lanes.get(self.lane)) {
-            lane.budget.give_back(place);
+        if let (Some(slot), Some(lane)) = (self.slot.take(), state.lanes.get(self.lane)) {
+            lane.budget.give_back(slot);
         }
         state.no_room(self.lane, &self.flow, now)
     }
@@ -61,11 +61,11 @@ impl Pass {
     pub(crate) fn answered(&self, accepted: Option<Caller>) {
         let now = Instant::now();
         let mut state = self.gate.lock();
-        if let (Some(place), Some(lane)) = (self.place, state.lanes.get(self.lane)) {
-            let place = lane.budget.answered(place, now);
+        if let (Some(slot), Some(lane)) = (self.slot, state.lanes.get(self.lane)) {
+            let slot = lane.budget.answered(slot, now);
             if let (ShareGroup::Unproven, Some(caller)) = (self.flow.group, accepted) {
                 let group = ShareGroup::of(caller, KeyAcceptance::Accepted);
-                lane.budget.reassign(place, group, Branch::of(group, caller, self.flow.agent));
+                lane.budget.reassign(slot, group, Branch::of(group, caller, self.flow.agent));
             } else if self.flow.group == ShareGroup::Unproven {
                 lane.tried_keys.note(self.caller, now);
             }

@@ -327,15 +327,15 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    a_limit_that_nobody_told_is_found
-    what_a_429_asks_for_is_kept
-    a_limit_that_returns_is_used_again
-    time_outs_thin_out_what_is_in_flight
+    an_undocumented_limit_is_found
+    retry_after_is_honored
+    a_limit_that_recovers_is_used_again
+    timeouts_lower_the_number_in_flight
     an_outage_costs_a_handful_of_probes
-    an_agent_that_always_fails_is_nobody_elses_trouble
-    an_agent_that_hangs_is_nobody_elses_trouble
-    an_agent_that_is_always_refused_is_nobody_elses_trouble
+    an_agent_that_always_fails_does_not_affect_others
+    an_agent_that_hangs_does_not_affect_others
+    an_agent_that_is_always_refused_does_not_affect_others
     an_export_does_not_make_a_dashboard_wait
     retries_do_not_multiply_an_outage
-    an_upstream_that_refuses_everything_is_told_of
+    an_upstream_that_refuses_everything_is_reported
 }

@@ -49,7 +49,7 @@ fn memory(others: ScriptedOthers) -> (BudgetMemory, Arc<ScriptedOthers>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_without_room_beside_others_gives_up_in_time_and_costs_nothing() {
+async fn a_request_without_room_gives_up_in_time_and_costs_nothing() {
     let (memory, _) = memory(ScriptedOthers { forbids: true, ..ScriptedOthers::default() });
     let (gate, began) = (gate(2, MINUTE, 1), Instant::now());
     let patience = Duration::from_secs(5);

@@ -47,16 +47,16 @@ pub(super) struct Shares {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct HeldShare {
-    places: usize,
+    slots: usize,
     given_up: usize,
 }
 
 /// Whether other callers wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Others {
-    /// They do.
+    /// Some wait.
     Wait,
-    /// They do not.
+    /// None waits.
     Content,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Bounds {
 impl Shares {
     /// Records that a slot was taken.
     pub(super) fn took(&mut self, group: ShareGroup, branch: Branch) {
-        self.held.entry(group).or_default().places += 1;
+        self.held.entry(group).or_default().slots += 1;
         if group == ShareGroup::Unproven {
             *self.peers.entry(branch).or_default() += 1;
         }
@@ -85,16 +85,16 @@ impl Shares {
     /// Records that a slot was returned unused.
     pub(super) fn gave_back(&mut self, group: ShareGroup, branch: Branch) {
         if let Some(held) = self.held.get_mut(&group) {
-            held.places = held.places.saturating_sub(1);
-            if held.places + held.given_up == 0 {
+            held.slots = held.slots.saturating_sub(1);
+            if held.slots + held.given_up == 0 {
                 self.held.remove(&group);
             }
         }
         if group == ShareGroup::Unproven
-            && let Some(places) = self.peers.get_mut(&branch)
+            && let Some(slots) = self.peers.get_mut(&branch)
         {
-            *places -= 1;
-            if *places == 0 {
+            *slots -= 1;
+            if *slots == 0 {
                 self.peers.remove(&branch);
             }
         }
@@ -115,7 +115,7 @@ impl Shares {
             self.given_up.pop_front();
             if let Some(held) = self.held.get_mut(&group) {
                 held.given_up = held.given_up.saturating_sub(1);
-                if held.places + held.given_up == 0 {
+                if held.slots + held.given_up == 0 {
                     self.held.remove(&group);
                 }
             }
@@ -129,7 +129,7 @@ impl Shares {
 
     /// The number of slots that a group holds.
     pub(super) fn held(&self, group: ShareGroup) -> usize {
-        self.held.get(&group).map_or(0, |held| held.places)
+        self.held.get(&group).map_or(0, |held| held.slots)
     }
 
     /// The number of slots that a group holds, if that is at least its fair share.
@@ -137,12 +137,12 @@ impl Shares {
         Some(self.held(group)).filter(|held| *held >= self.fair(group, limit))
     }
 
-    /// How much is held, without names.
+    /// How much is held, without naming callers.
     pub(super) fn holdings(&self) -> BudgetHoldings {
         let unproven = self.held(ShareGroup::Unproven);
         let callers = self.held.iter().filter(|(group, _)| **group != ShareGroup::Unproven);
         let (largest, sum) =
-            callers.fold((0, 0), |(largest, sum), (_, held)| (held.places.max(largest), sum + held.places));
+            callers.fold((0, 0), |(largest, sum), (_, held)| (held.slots.max(largest), sum + held.slots));
         BudgetHoldings { largest, others: sum - largest, unproven }
     }
 
@@ -188,6 +188,6 @@ impl Shares {
     fn protected(&self, group: ShareGroup, limit: usize) -> usize {
         let fair = self.fair(group, limit);
         let others = self.held.iter().filter(|(other, _)| **other != group);
-        others.map(|(_, held)| held.given_up.min(fair.saturating_sub(held.places))).sum()
+        others.map(|(_, held)| held.given_up.min(fair.saturating_sub(held.slots))).sum()
     }
 }

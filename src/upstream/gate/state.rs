@@ -68,12 +68,12 @@ impl GateState {
                 Ok(id) => {
                     if let Some(flow) = self.waiters.get(id).map(|waiter| waiter.flow) {
                         let Flow { group, urgency, branch, .. } = flow;
-                        let place = lane.budget.take(RequestClass { urgency, group, branch }, now);
+                        let slot = lane.budget.take(RequestClass { urgency, group, branch }, now);
                         lane.adaptive_rate.sent(now);
                         lane.troubles.sent(group, branch, now);
                         lane.in_flight += 1;
                         self.connections.take(group, branch);
-                        self.waiters.decide(id, Fate::Go(place, now));
+                        self.waiters.decide(id, Fate::Go(slot, now));
                     }
                     passed_by = 0;
                 }

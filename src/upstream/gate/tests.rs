@@ -369,7 +369,7 @@ async fn unproven_keys_leave_connections_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_with_budgets_of_their_own_share_only_the_connections() {
+async fn credentials_with_separate_budgets_share_only_the_connections() {
     let rate = Rate { count: NonZeroU32::MIN, per: MINUTE };
     let lanes = Lanes::new(RateScope::Credential, Some(rate), Fraction::percent(0).unwrap());
     let gate = Gate::with(lanes, NonZeroUsize::new(2).unwrap());
