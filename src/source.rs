@@ -1,7 +1,7 @@
-//! The seam between the engine, which decides what to read, and the code that reads it.
+//! The trait between the engine, which decides what to read, and the code that reads it.
 //!
 //! [`crate::upstream`] implements it over HTTP, behind the gate; tests implement it with a script. A source retries
-//! by itself, within the limits of the [`RequestContext`], so an error that reaches the engine is final for its page.
+//! within the limits of the [`RequestContext`], so an error that reaches the engine is final for its page.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -23,14 +23,8 @@ struct EndLine<P: Serialize> {
 
 #[derive(Serialize)]
 struct EndFields<P: Serialize> {
-    complete: bool,
-    count: u64,
-    as_of: String,
-    /// Present only if there are older rows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    has_more: Option<bool>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    missing: Vec<MissingPart>,
+    #[serde(flatten)]
+    outcome: OutcomeFields,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<P>,
     /// The sections that were begun, in a response with sections.
@@ -42,13 +36,33 @@ struct EndFields<P: Serialize> {
 #[derive(Serialize)]
 struct SectionEnd {
     agent_id: String,
+    #[serde(flatten)]
+    outcome: OutcomeFields,
+}
+
+/// How a response or one of its sections ended.
+#[derive(Serialize)]
+struct OutcomeFields {
     complete: bool,
     count: u64,
     as_of: String,
+    /// Present only if there are older rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     has_more: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<MissingPart>,
+}
+
+impl OutcomeFields {
+    fn of(verdict: &Verdict, is_whole: bool, missing: Vec<MissingPart>) -> Self {
+        Self {
+            complete: is_whole && verdict.is_complete(),
+            count: verdict.count,
+            as_of: verdict.as_of.to_string(),
+            has_more: verdict.has_more().then_some(true),
+            missing,
+        }
+    }
 }
 
 /// A missing part, as the client sees it.
@@ -96,11 +110,7 @@ pub(crate) fn sections_end_record(
     let SectionsVerdict { whole, sections, under_way } = verdict;
     let section = |SectionVerdict { agent, verdict }: &SectionVerdict, is_whole: bool| SectionEnd {
         agent_id: agent.to_string(),
-        complete: is_whole && verdict.is_complete(),
-        count: verdict.count,
-        as_of: verdict.as_of.to_string(),
-        has_more: verdict.has_more().then_some(true),
-        missing: missing(&verdict.missing, renderer),
+        outcome: OutcomeFields::of(verdict, is_whole, missing(&verdict.missing, renderer)),
     };
     let given = sections.iter().map(|of| section(of, true));
     let agents = given.chain(under_way.iter().map(|of| section(of, false))).collect();
@@ -115,11 +125,7 @@ fn end_line(
     agents: Option<Vec<SectionEnd>>,
 ) -> Bytes {
     let end = EndFields {
-        complete: verdict.is_complete() && matches!(ended, StreamEnd::Reached),
-        count: verdict.count,
-        as_of: verdict.as_of.to_string(),
-        has_more: verdict.has_more().then_some(true),
-        missing,
+        outcome: OutcomeFields::of(verdict, matches!(ended, StreamEnd::Reached), missing),
         error: match ended {
             StreamEnd::Reached => None,
             StreamEnd::Broken(problem) => Some(problem.document(request_id)),
