@@ -9,6 +9,7 @@ pytest.register_assert_rewrite("answers")
 
 from answers import Agent
 from programs import BINARY, KEY, Program, start_gateway, start_simulator
+from raw_upstream import RawUpstream
 from rows import PHONE, TRANSCRIPT_WORD
 from upstream import Upstream
 
@@ -26,8 +27,22 @@ def upstream():
 
 
 @pytest.fixture
+def raw():
+    """Starts upstreams on bare sockets, see `RawUpstream`."""
+    started: list[RawUpstream] = []
+
+    def start(answer=None, tls=None) -> RawUpstream:
+        started.append(RawUpstream(answer, tls))
+        return started[-1]
+
+    yield start
+    for upstream in started:
+        upstream.stop()
+
+
+@pytest.fixture
 def gateway(tmp_path):
-    """Starts gateways; at the end each must have stopped in peace, and have logged nothing that is a client's."""
+    """Starts gateways. At the end, each must stop with success, and its log must have no secret or personal data."""
     started: list[Program] = []
 
     def start(upstream_url: str, *flags: str, **environment: str) -> Program:
@@ -58,7 +73,7 @@ def simulator(tmp_path):
 
 @pytest.fixture
 def agent_of(gateway, upstream):
-    """An agent with these rows behind a gateway with these flags."""
+    """Makes an agent with these rows, behind a gateway with these flags."""
 
     def make(rows, *flags: str, days: float = 100, **environment: str) -> Agent:
         id = str(uuid.uuid4())

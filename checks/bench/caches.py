@@ -81,7 +81,7 @@ class Server:
             self.process = subprocess.Popen(pinned(SERVER_CORE, command), stdout=output, stderr=subprocess.STDOUT)
 
     def fill(self, path: str, length: int, **headers: str) -> None:
-        """Returns once the server gives the whole body."""
+        """Waits until the server returns the complete body."""
 
         def is_whole() -> bool:
             try:
@@ -102,7 +102,7 @@ class Server:
 
 
 class Caches:
-    """Both of them, over an origin that has these bodies: for each name its bytes, plain and compressed."""
+    """nginx and Varnish over an origin with these bodies: for each name, the plain and the compressed bytes."""
 
     def __init__(self, home: Path, bodies: dict[str, tuple[bytes, bytes]]):
         self.bodies = bodies
@@ -113,7 +113,7 @@ class Caches:
         origin, port, varnish_port = free_port(), free_port(), free_port()
         (home / "nginx.conf").write_text(NGINX.format(home=home, origin=origin, port=port))
         (home / "varnish.vcl").write_text(VARNISH.format(origin=origin))
-        # Varnish's child may run as another user.
+        # The child process of Varnish may run as another user.
         os.chmod(home, 0o755)
         self.nginx = Server(
             ["nginx", "-p", home, "-c", home / "nginx.conf"], home / "nginx.log", f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""A hundred callers at once on a history that nobody read yet."""
+"""A hundred concurrent callers of a cold history."""
 
 from pathlib import Path
 from statistics import median

@@ -1,4 +1,4 @@
-"""A history that nobody read yet: 200 pages at 80 ms each."""
+"""A cold history: 200 pages at 80 ms each."""
 
 from pathlib import Path
 from statistics import median
@@ -13,7 +13,7 @@ from bench.stage import Stage, credentials, output_of, read
 PAGES, LATENCY = 200, 0.08
 HISTORY = {"executions": PAGES * 50, "span": "6d", "latency": "80ms", "turns": 1}
 
-# These take a quarter of a minute each.
+# Each takes some 15 s.
 SLOW, SLOW_ROUNDS = ("dlt's RESTClient", "the guide's serial loop"), 3
 BARE, OURS = "a bare client, 16 in flight", "fanfold, fan-out 16, NDJSON"
 

@@ -1,4 +1,4 @@
-"""What people write by hand: page 1, then the others at once behind a semaphore. `python -m bench.gather URL KEY IN_FLIGHT`."""
+"""The usual script: page 1, then the other pages concurrently behind a semaphore. `python -m bench.gather URL KEY IN_FLIGHT`."""
 
 import asyncio
 import math

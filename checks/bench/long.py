@@ -4,7 +4,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from bench.machine import environment, peak_bytes, python
+from process_memory import peak_bytes
+
+from bench.machine import environment, python
 from bench.report import Report, megabytes
 from bench.stage import Stage, credentials
 

@@ -1,4 +1,4 @@
-"""The hot loops by themselves: what `cargo bench` measured last."""
+"""The hot loops, as last measured by `cargo bench`."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The machine: which core does what, how long a server computes, and what all of it is called."""
+"""The machine: its cores, the CPU time of servers, and a description for the report."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-# What is measured has a core of its own; what asks it, and what it asks, share the other.
+# The measured server has a core of its own; its clients and its upstream share the other.
 SERVER_CORE = max(os.sched_getaffinity(0))
 LOAD_CORE = min(os.sched_getaffinity(0))
 
@@ -20,7 +20,7 @@ def pinned(core: int, command: list) -> list[str]:
 
 
 def python(module: str, *arguments, core: int = LOAD_CORE) -> list[str]:
-    """The command that runs one of this package's programs."""
+    """The command that runs a program of this package."""
     return pinned(core, [sys.executable, "-m", f"bench.{module}", *arguments])
 
 
@@ -39,15 +39,9 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process and its descendants have computed so far, in the kernel as well, by threads that are gone as well."""
-    # clock_getcpuclockid(3) for another process, with the scheduler's nanoseconds.
+    """The CPU time of a process and its descendants so far, including kernel time and threads that have ended."""
+    # The clock of clock_getcpuclockid(3), which has nanosecond resolution.
     return sum(time.clock_gettime((~one << 3) | 2) for one in family(pid))
-
-
-def peak_bytes(pid: int) -> int:
-    """The most memory a process had resident at any time."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
 
 def first_line(*command: str) -> str:
@@ -63,7 +57,7 @@ def version(package: str) -> str:
 
 
 def description() -> str:
-    """One line that says on what, and against what, the figures were measured."""
+    """One line that describes the machine and the versions of the programs."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     nginx = re.search(r"nginx/([\d.]+)", first_line("nginx", "-v"))

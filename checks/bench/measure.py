@@ -1,6 +1,6 @@
-"""Measures what docs/cost.md tells, against the release binary. `scripts/measure` builds it and runs this.
+"""Measures the figures in docs/cost.md with the release binary. `scripts/measure` builds it and runs this.
 
-Prints a Markdown table of figures and ratios; judges nothing, for a busy machine would be judged instead.
+Prints a Markdown table of figures and ratios. It has no limits, because those would judge the machine.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Bench:
         self.upstream.stop()
 
     def agent(self, rows: list[Row], *flags: str, days: float) -> Agent:
-        # Made beforehand, so that upstream's own work is not measured.
+        # Computed now, so that this is not measured.
         assert all(row.raw for row in rows)
         id = str(uuid.uuid4())
         self.upstream.agent(id, rows, KEY, days)
@@ -62,7 +62,7 @@ def seconds_of(work) -> tuple[float, object]:
 
 
 def stream(agent: Agent, **headers: str) -> tuple[float, float, bytes]:
-    """Seconds to the first row and to the last, and the body."""
+    """The seconds to the first and to the last row, and the body."""
     began, first, pieces = time.perf_counter(), None, []
     with httpx.stream(
         "GET", f"{agent.url}?format=ndjson", headers=agent.headers | headers, timeout=PATIENCE, trust_env=False
@@ -254,7 +254,7 @@ def start_to_ready(directory: Path) -> None:
 
 
 def is_ready(admin: int) -> bool:
-    """Asked over a bare socket: a client of its own would take longer than what is measured."""
+    """Uses a socket, because an HTTP client would take longer than what is measured."""
     try:
         with socket.create_connection(("127.0.0.1", admin), 1) as connection:
             connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: ready\r\nConnection: close\r\n\r\n")

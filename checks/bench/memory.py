@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from process_memory import peak_bytes
+
 from bench.callers import REQUESTS
-from bench.machine import peak_bytes
 from bench.report import Report, megabytes
 from bench.stage import Stage, credentials, read
 

@@ -1,4 +1,4 @@
-"""Reads one answer again and again, and says how much came: `python -m bench.reader URL [HEADER: VALUE]… --seconds 2`.
+"""Reads one response repeatedly and prints how much arrived: `python -m bench.reader URL [HEADER: VALUE]… --seconds 2`.
 
 Each answer has a connection of its own that the server closes, so that answers without a length are measured like those
 with one.

@@ -1,4 +1,4 @@
-"""What was found: rows of a table, targets that hold or fail, and `docs/benchmarks.md`, where both end up."""
+"""Writes results and targets to `docs/benchmarks.md`."""
 
 import datetime
 import re
@@ -23,7 +23,7 @@ class Report:
         print("  " + " · ".join(cells), flush=True)
 
     def target(self, what: str, found: str, holds: bool) -> None:
-        """A promise, and whether it holds; nothing stops when it does not."""
+        """Reports whether a target holds."""
         self.targets.append((what, found, holds))
         print(f"  {'holds' if holds else 'FAILS'}: {what}: {found}", flush=True)
 
@@ -36,7 +36,7 @@ class Report:
         return "\n\n".join(lines)
 
     def write(self) -> None:
-        """Puts the section in its place in the document."""
+        """Writes the section to the document."""
         text = DOCUMENT.read_text()
         begin, end = f"<!-- {self.section}: begin -->", f"<!-- {self.section}: end -->"
         pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)

@@ -1,4 +1,4 @@
-"""One page of some 100 KB, and the answer that it has not changed."""
+"""One page of some 100 KB, and its 304."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def small(directory: Path, rounds: int) -> Report:
 
 
 def asked(pid: int, url: str, headers: dict[str, str], status: int = 200) -> dict[str, float]:
-    """What wrk finds, and how long the server computed for it."""
+    """The result of wrk, and the CPU time of the server."""
     assert requests.get(url, headers={"Accept-Encoding": "identity"} | headers, timeout=60).status_code == status
     command = ["wrk", "-t1", "-c32", f"-d{SECONDS}s"]
     command += [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]

@@ -1,4 +1,4 @@
-"""A gateway on the server's core in front of a simulator on the other, and what is asked of them."""
+"""A gateway on the server's core in front of a simulator on the other core."""
 
 import contextlib
 import json
@@ -14,13 +14,13 @@ from programs import KEY, Program, start_gateway, start_simulator
 
 from bench.machine import LOAD_CORE, SERVER_CORE, environment, python
 
-# Nothing is due during a measurement, and upstream is as fast as it can be.
+# No row is due during a measurement, and upstream has no delays.
 CALM = ("--live-ttl", "1d", "--settling-ttl", "1d", "--settled-ttl", "30d", "--upstream-rate", "0", "--log", "warn")
 
 
 @contextlib.contextmanager
 def on_core(core: int):
-    """What is started meanwhile runs on that core."""
+    """Runs programs that are started in this context on a core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -56,7 +56,7 @@ class Stage:
 
     @contextlib.contextmanager
     def gateway(self, *flags: str):
-        """A gateway that knows nothing yet."""
+        """A gateway with an empty cache."""
         with on_core(SERVER_CORE):
             program = start_gateway(self.directory, self.simulator.url, *CALM, *flags)
         try:
@@ -80,7 +80,7 @@ def credentials(**more: str) -> dict[str, str]:
 
 
 def output_of(command: list[str]) -> str:
-    """What a program of this package prints."""
+    """The output of a program of this package."""
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=900)
     if done.returncode != 0:
         raise RuntimeError(f"{command} failed:\n{done.stderr[-2000:]}")
@@ -88,7 +88,7 @@ def output_of(command: list[str]) -> str:
 
 
 def read(url: str, *flags: str, **headers: str) -> dict:
-    """Reads an answer, once or again and again: see `bench.reader`."""
+    """Reads a response once or repeatedly, see `bench.reader`."""
     sent = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return json.loads(output_of(python("reader", url, *sent, *flags)))
 

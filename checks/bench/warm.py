@@ -95,11 +95,11 @@ def warm(directory: Path, rounds: int) -> Report:
 
 
 def idle(url: str) -> bytes:
-    """The compressed body once fanfold has had the time to compress it as hard as it will."""
+    """The compressed body once fanfold has recompressed it in idle time."""
     until, before = time.monotonic() + 180, b""
     while True:
         coded = requests.get(url, headers=gzipped(), timeout=90, stream=True).raw.read()
-        # The first half minute nothing happens; then page after page.
+        # Recompression begins after half a minute.
         if time.monotonic() > until or (len(coded) == len(before) and time.monotonic() > until - 140):
             return coded
         before = coded
@@ -137,7 +137,7 @@ def measured(pid: int, url: str, **headers: str) -> dict[str, float]:
 
 
 def alternate(contenders: dict[str, Callable], rounds: int) -> dict[str, list]:
-    """Runs each in turn, as often as there are rounds, after one that is not counted."""
+    """Runs each in turn in every round, after a warm-up round."""
     found: dict[str, list] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
         for name, run in contenders.items():

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bare as it gets: what is read is counted and thrown away.
+"""A minimal HTTP/1.1 client that counts and discards bytes.
 
 Read into a buffer, as any client does, or dropped inside the kernel: `MSG_TRUNC` copies nothing, so that the reader takes
 no part in what is measured.
@@ -31,7 +31,7 @@ def request(url: str, headers: dict[str, str], connection: str) -> bytes:
 
 @dataclass
 class Connection:
-    """One connection, and where its answer stands."""
+    """One connection and the progress of its response."""
 
     address: tuple[str, int]
     way: tuple[int, int] = DROP

@@ -43,7 +43,7 @@ class Agent:
         return whole(self.ask(query, **headers))
 
     def lines(self, query: str = "", **headers: str) -> list[bytes]:
-        """The rows of a streamed response, which must have ended in order."""
+        """The rows of a streamed response, which must be complete."""
         answer = self.ask(query, Accept=NDJSON, **headers)
         assert answer.status_code == 200, answer.text
         assert answer.headers["Content-Type"].startswith(NDJSON)
@@ -56,7 +56,7 @@ def lines(body: bytes) -> list[bytes]:
 
 
 def whole(answer: requests.Response) -> list[bytes]:
-    """The rows of a collected response, after checking everything else in it."""
+    """Checks a collected response; returns its rows."""
     assert answer.status_code == 200, answer.text
     rows = raw_rows(answer.text)
     envelope = json.loads(answer.content)
@@ -86,7 +86,7 @@ def skip(text: str, at: int, mark: str) -> int:
 
 
 def problem(answer: requests.Response, status: int, code: str) -> dict:
-    """The problem document, after checking what all of them must have."""
+    """Checks a problem document; returns it."""
     assert answer.status_code == status, f"{answer.status_code}: {answer.text}"
     assert answer.headers["Content-Type"].startswith("application/problem+json")
     assert answer.headers["Cache-Control"] == "no-store"
@@ -99,7 +99,7 @@ def problem(answer: requests.Response, status: int, code: str) -> dict:
 
 
 def assert_same(got: list[bytes], truth: list[Row]) -> None:
-    """Every row once, byte for byte, newest first; rows of one instant in any order."""
+    """Checks that every row is there once, byte for byte, newest first. Rows of one instant may be in any order."""
     assert len(got) == len(truth), f"{len(got)} rows instead of {len(truth)}"
     created = {row.raw: row.created for row in truth}
     assert len(created) == len(truth)

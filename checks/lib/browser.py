@@ -14,7 +14,7 @@ SECONDS = 90
 
 @pytest.fixture(scope="module", autouse=True)
 def browser():
-    """Chromium, node, and the packages that scripts/lib.sh installs. A module that imports this needs them."""
+    """Skips the tests of a module that imports this without Chromium, node or the packages that scripts/lib.sh installs."""
     for name in ("chromium", "node"):
         tool(name)
     if not (ROOT / "target/console/node_modules/playwright-core").exists():
@@ -23,7 +23,7 @@ def browser():
 
 
 def drive(scenario: str, url: str, key: str = KEY, **more) -> None:
-    """Runs a scenario to its end."""
+    """Runs a scenario, which must succeed."""
     command = [tool("node"), str(SCENARIOS), scenario, json.dumps({"url": url, "key": key} | more)]
     done = subprocess.run(
         command, env=clean_environment(CHROMIUM=tool("chromium")), capture_output=True, text=True, timeout=SECONDS

@@ -1,4 +1,4 @@
-"""TLS certificates for the tests' upstream."""
+"""TLS certificates for checks."""
 
 import ssl
 import subprocess

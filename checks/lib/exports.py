@@ -1,6 +1,5 @@
-"""Runs `fanfold export`, and what it may read from."""
+"""Runs `fanfold export`, and a fake gateway for it to read from."""
 
-import re
 import socket
 import subprocess
 import threading
@@ -8,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from process_memory import peak_bytes
 from programs import BINARY, clean_environment
 
 TIMEOUT = 90
@@ -46,21 +46,18 @@ class Export:
 
 
 def most_memory(process: subprocess.Popen, seconds: float = TIMEOUT) -> int:
-    """Waits for the end of a process that succeeds; the most memory that it had, in bytes."""
+    """Waits until a process ends with success; returns the most memory that it used, in bytes."""
     most, deadline = 0, time.monotonic() + seconds
     while process.poll() is None:
-        assert time.monotonic() < deadline, f"{process.args} goes on after {seconds} s"
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        # A process that has ended and is not waited for has none.
-        if found := re.search(r"VmHWM:\s+(\d+) kB", status):
-            most = max(most, int(found[1]) * 1024)
+        assert time.monotonic() < deadline, f"{process.args} still runs after {seconds} s"
+        most = max(most, peak_bytes(process.pid))
         time.sleep(0.02)
     assert process.returncode == 0, process.stderr.read() if process.stderr else process.returncode
     return most
 
 
 class canned:
-    """A gateway that sends one thing, after some refusals, and closes. `before_end` is called before its last byte."""
+    """A fake gateway that refuses some requests, then sends a body and closes. Calls `before_end` before the last byte."""
 
     def __init__(
         self, body: bytes, kind: str = "application/x-ndjson", refusals: int = 0, before_end: Callable = lambda: None

@@ -1,8 +1,7 @@
-"""An upstream on bare sockets that answers pages with every fault there is, byte by byte.
+"""An upstream on bare sockets that can respond to requests for pages with any fault.
 
-It speaks HTTP/1.1 by hand, so that it can also stop speaking it: in the middle of a header, of a body, of a chunk. Each
-`FaultyListener` is one port with its own agents; all of them share one thread. A fault is an async function that is given the
-`Exchange` and writes whatever it likes.
+It writes HTTP/1.1 by hand, so that it can break off in the middle of a header, a body or a chunk. Each `FaultyListener` is one
+port with its own agents; all share one thread. A fault is an async function that writes to an `Exchange`.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ from programs import free_port
 from rows import Row, micros_of, text_of
 
 PAGE_SIZE = 50
-# An abort with this set is a reset, not an end.
+# For SO_LINGER: closing sends a reset.
 RESET = struct.pack("ii", 1, 0)
 JSON_TYPE = {"Content-Type": "application/json"}
 
@@ -35,7 +34,7 @@ class Page:
     has_more: bool
 
     def body(self, **changed) -> bytes:
-        """The page with fields changed; None leaves one out. `data` is written as it is."""
+        """The page with changed fields, given as JSON; None leaves a field out."""
         data = b"[" + b",".join(row.raw for row in self.rows) + b"]"
         head = {"page_number": self.number, "page_size": PAGE_SIZE, "total": self.total, "has_more": self.has_more}
         fields = {name: json.dumps(value).encode() for name, value in head.items()} | {"data": data}
@@ -47,7 +46,7 @@ class Page:
 
 @dataclass
 class Exchange:
-    """One request for a page, and the ways to respond to it."""
+    """One request for a page, and methods to respond to it."""
 
     listener: "FaultyListener"
     writer: asyncio.StreamWriter
@@ -59,7 +58,7 @@ class Exchange:
     is_kept: bool = True
 
     async def send(self, body: bytes, status: str = "200 OK", **headers: str) -> None:
-        """A complete response."""
+        """Sends a complete response."""
         self.listener.sent.add(body)
         await self.write(self.head(status, JSON_TYPE | {"Content-Length": str(len(body))} | named(headers)) + body)
 
@@ -73,14 +72,14 @@ class Exchange:
         await self.writer.drain()
 
     def reset(self) -> None:
-        """Breaks the connection."""
+        """Resets the connection."""
         self.is_kept = False
         with contextlib.suppress(OSError):
             self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
 
     def close(self) -> None:
-        """Closes the connection in order, even if the response is incomplete."""
+        """Closes the connection gracefully, even if the response is incomplete."""
         self.is_kept = False
         self.writer.close()
 
@@ -94,7 +93,7 @@ Fault = Callable[[Exchange], Awaitable[None]]
 
 @dataclass
 class FaultyAgent:
-    """An agent whose pages older than an instant are answered with a fault, for a while."""
+    """An agent whose older pages get a fault, permanently or a number of times."""
 
     rows: list[Row]
     # Pages whose span begins before it are faulty.
@@ -118,7 +117,7 @@ class FaultyAgent:
 
 @dataclass(repr=False)
 class FaultyListener:
-    """One port of the upstream, which may be shut."""
+    """One port of the upstream."""
 
     listeners: "ListenerThread"
     agents: dict[str, FaultyAgent] = field(default_factory=dict)
@@ -135,7 +134,7 @@ class FaultyListener:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task] = set()
-        # What is written to a connection once its next request is there, if that is for the same agent.
+        # Bytes to write to a connection when its next request arrives, if that is for the same agent.
         self.late: dict[asyncio.StreamWriter, tuple[FaultyAgent | None, bytes]] = {}
         self.listeners.run(self.open())
 

@@ -1,7 +1,7 @@
-"""Every upstream fault that is tested, and the expected outcome for each form of response.
+"""Every tested upstream fault, and its expected outcome for each form of response.
 
-`LIST` is the one list: checks/tests/test_upstream_faults.py tries each fault on it, and `python checks/lib/faults.py`
-prints the table in docs/reliability.md, which a test compares.
+checks/tests/test_upstream_faults.py tries each fault in `LIST`. `python checks/lib/faults.py` prints the table in
+docs/reliability.md, and a test compares the two.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from fault_upstream import JSON_TYPE, Exchange, Fault
 from rows import Row, text_of
 
 MEGABYTE = 1 << 20
-# A response this long after all callers have given up.
-FOR_EVER = 3600
+# Seconds after which all callers have given up.
+FOREVER = 3600
 
 
 async def hang(exchange: Exchange) -> None:
     exchange.is_kept = False
-    await asyncio.sleep(FOR_EVER)
+    await asyncio.sleep(FOREVER)
 
 
 async def reset_before_the_headers(exchange: Exchange) -> None:
@@ -34,7 +34,7 @@ async def closed_before_the_headers(exchange: Exchange) -> None:
 
 async def reset_within_the_headers(exchange: Exchange) -> None:
     await exchange.write(b"HTTP/1.1 200 OK\r\nContent-Ty")
-    # What is sent and reset at once never arrives.
+    # A reset right after a write would destroy what was written.
     await asyncio.sleep(0.05)
     exchange.reset()
 
@@ -103,7 +103,7 @@ def fields(**changed: bytes | None) -> Fault:
 
 
 def rows(change: Callable[[bytes], bytes]) -> Fault:
-    """Every fifth row changed."""
+    """Changes every fifth row."""
 
     def changed(exchange: Exchange) -> bytes:
         raws = [change(row.raw) if i % 5 == 0 else row.raw for i, row in enumerate(exchange.page.rows)]
@@ -117,7 +117,7 @@ def without_id(raw: bytes) -> bytes:
 
 
 async def page_twice(exchange: Exchange) -> None:
-    # One request, two answers in one write: the second one must not become the next request's.
+    # Two responses to one request in one write: the second must not become the response to the next request.
     body = exchange.page.body()
     exchange.listener.sent.add(body)
     answer = exchange.head("200 OK", JSON_TYPE | {"Content-Length": str(len(body))}) + body
@@ -127,7 +127,7 @@ async def page_twice(exchange: Exchange) -> None:
 
 
 async def page_twice_and_late(exchange: Exchange) -> None:
-    # The second answer comes when the next request is there, as if it were the answer to that.
+    # The second response arrives after the next request, as if it were the response to that.
     body = exchange.page.body()
     answer = exchange.head("200 OK", JSON_TYPE | {"Content-Length": str(len(body))}) + body
     exchange.listener.late[exchange.writer] = exchange.agent, answer
@@ -157,7 +157,7 @@ async def body_of_200_mb(exchange: Exchange) -> None:
 
 @cache
 def bomb(coding: str) -> bytes:
-    """200 MB of nothing, packed into a fifth of a megabyte."""
+    """200 MB of blanks, compressed to a fifth of a megabyte."""
     wbits = 31 if coding == "gzip" else 15
     packer = zlib.compressobj(9, wbits=wbits)
     piece = b" " * MEGABYTE
@@ -173,7 +173,7 @@ def cut_gzip(exchange: Exchange) -> bytes:
 
 
 async def refuse(exchange: Exchange) -> None:
-    """Closes the listener. If the fault is temporary, it opens again after a moment."""
+    """Closes the listener. If the fault is temporary, opens it again after half a second."""
     exchange.is_kept = False
     listener = exchange.listener
     await listener.shut()
@@ -192,18 +192,17 @@ def large(row: Row) -> bytes:
     return row.raw[:-1] + b',"large":"' + b"x" * (5 * MEGABYTE) + b'"}'
 
 
-# What an answer may be. Whole: every row, once. Passed on: on upstream's own path, the very bytes that it sent.
+# The outcomes besides error codes. Whole: every row, once. Passed on: on upstream's own path, the bytes that upstream sent.
 WHOLE = "whole"
 PASSED_ON = "passed on"
 
 UNAVAILABLE = ("upstream_unavailable",)
 MALFORMED = ("upstream_malformed",)
-# Whichever comes last: an attempt's timeout, the breaker after several of them, or the deadline.
+# The timeout of an attempt, the breaker after several timeouts, or the deadline.
 SLOW = ("upstream_timeout", "upstream_unavailable", "not_ready")
-# Too large, unless it was too slow before that.
+# Too large, or too slow before that.
 ENDLESS = ("upstream_malformed", *SLOW)
 LIMITED = ("rate_limited", "not_ready")
-INCONSISTENT = ("upstream_inconsistent", "upstream_malformed")
 
 STATUS = {
     "invalid_request": 400,
@@ -223,29 +222,29 @@ class Case:
 
     name: str
     fault: Fault | None
-    # What `/executions/all` says while it lasts: whole, or one of these codes.
+    # The outcome of `/executions/all` while the fault lasts: whole, or one of these codes.
     lasting: str | tuple[str, ...]
-    # What it says if it happened to one page once.
+    # The outcome if the fault happens to one page once.
     once: str | tuple[str, ...] = WHOLE
-    # The same of upstream's own path; None: as above.
+    # The same for upstream's own path, if it differs.
     page_lasting: str | tuple[str, ...] | None = None
     page_once: str | tuple[str, ...] | None = None
-    # The status of the page path, where it keeps upstream's.
+    # The status on upstream's own path, if it is passed on.
     page_status: int | None = None
     # Only pages from this number on can have it.
     least_number: int = 1
-    # In place of a fault: what is odd about one of the rows. Such an answer is whole all the same.
+    # In place of a fault: an odd row, with which a response is still whole.
     odd_row: Callable[[Row], bytes] | None = None
-    # Whether it affects connections, so that not even the agent can be read.
+    # Whether the fault affects all connections, so that not even the agent can be read.
     is_of_tls: bool = False
-    # Older rows, in pages of 50; the more there are, the more often a large fault occurs.
+    # The number of older rows, in pages of 50. Large faults get fewer pages.
     old_rows: int = 130
-    # How long after its deadline a stream may report the fault: waits for upstream's limit are not counted.
+    # How long after its deadline a stream may report the fault, because waits for upstream's limit do not count.
     more_seconds: float = 0
 
     @property
     def is_of_connections(self) -> bool:
-        """Whether one affected request affects all."""
+        """Whether the fault affects requests other than the one that it happens to."""
         return self.is_of_tls or self.fault is refuse
 
     @property
@@ -259,12 +258,12 @@ def refusal(code: int, words: str, lasting: tuple[str, ...], **more) -> Case:
 
 
 def survived(name: str, fault: Fault | None, **more) -> Case:
-    """A fault that costs only requests, and is passed on, on upstream's own path."""
+    """A fault that costs only more requests. Upstream's own path passes it on."""
     return Case(name, fault, WHOLE, page_lasting=PASSED_ON, page_once=PASSED_ON, **more)
 
 
 def unreadable(name: str, fault: Fault, lasting: tuple[str, ...] = MALFORMED) -> Case:
-    """JSON that is not a page: it is passed on, on upstream's own path."""
+    """JSON that is not a page. Upstream's own path passes it on."""
     return Case(name, fault, lasting, page_lasting=PASSED_ON, page_once=PASSED_ON)
 
 
@@ -281,9 +280,9 @@ LIST = [
     Case("hung before the headers", hang, SLOW),
     Case("hung within the body", hang_within_the_body, SLOW),
     Case("slow drip", drip, SLOW),
-    # Refusals of the question are final.
+    # A refusal of the request is final.
     refusal(400, "Bad Request", ("invalid_request",), once=("invalid_request",)),
-    # A key or an agent that upstream accepts when it is asked once more is not refused by it.
+    # A key or an agent is refused only if upstream refuses it again when it is checked.
     refusal(401, "Unauthorized", UNAVAILABLE, page_lasting=("upstream_denied",), page_once=("upstream_denied",)),
     refusal(403, "Forbidden", UNAVAILABLE, page_lasting=("upstream_denied",), page_once=("upstream_denied",)),
     refusal(404, "Not Found", UNAVAILABLE, page_lasting=("agent_not_found",), page_once=("agent_not_found",)),
@@ -327,14 +326,14 @@ LIST = [
 
 
 def codes_of(expected: str | tuple[str, ...], status: int | None = None) -> str:
-    """The outcome of a form, as written in the table."""
+    """An outcome as written in the table."""
     if isinstance(expected, str):
         return expected
     return f"{status or STATUS[expected[0]]} {words_of(expected)}"
 
 
 def words_of(expected: tuple[str, ...]) -> str:
-    """The usual one; the notes below the table name the others."""
+    """The usual code. The notes below the table name the others."""
     return f"`{expected[0]}`" + ("¹" if len(expected) > 1 else "")
 
 
@@ -349,7 +348,7 @@ def cells(case: Case) -> list[str]:
     if lasting == WHOLE:
         forms = [WHOLE] * 4
     elif case.is_of_tls:
-        # Not even the agent can be read, so nothing has begun when the fault is reported.
+        # Not even the agent can be read, so no response has begun.
         forms = [codes_of(lasting)] * 4
     else:
         words = words_of(lasting)

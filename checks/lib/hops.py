@@ -1,22 +1,21 @@
-"""Proxies between a client and the gateway, in common configurations, as programs on free ports."""
+"""Runs common proxies in common configurations between a client and the gateway, on free ports."""
 
 import os
-import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from programs import clean_environment, free_port, wait_until_it_serves
+from tools import find, tool
 
 START_SECONDS = 30
 
 
 @dataclass
 class Hop:
-    """A running proxy, and where it listens for clients of either version."""
+    """A running proxy, and its URLs for HTTP/1.1 and HTTP/2."""
 
     process: subprocess.Popen
     http1: str
@@ -32,7 +31,7 @@ class Hop:
 
 
 def nginx_below(directory: Path, gateway: str, prefix: str) -> Hop:
-    """The gateway below a path prefix, which the proxy removes."""
+    """nginx that serves the gateway below a path prefix."""
     return nginx(directory, gateway, "", path=prefix, target="/")
 
 
@@ -77,7 +76,7 @@ backend gateway
 
 def varnish(directory: Path, gateway: str) -> Hop:
     port = free_port()
-    # It must own its folder.
+    # Varnish must own its folder.
     home = directory / "varnish"
     command = [tool("varnishd"), "-F", "-a", f"127.0.0.1:{port}", "-b", gateway, "-n", str(home)]
     return start(directory, [*command, "-s", "malloc,32m", "-p", "feature=+http2"], port, port)
@@ -123,7 +122,7 @@ def envoy(directory: Path, gateway: str, upstream: str = "http_protocol_options"
     return start(directory, command, port, port)
 
 
-# By name: how to start it in front of a gateway.
+# How to start each proxy in front of a gateway, by name.
 HOPS: dict[str, Callable[[Path, str], Hop]] = {
     # Until 1.29.7 nginx speaks HTTP/1.0 to upstreams by default.
     "nginx": lambda directory, gateway: nginx(directory, gateway, ""),
@@ -149,19 +148,6 @@ PROGRAMS = {"nginx": "nginx", "haproxy": "haproxy", "varnish": "varnishd", "envo
 def program_of(hop: str) -> str | None:
     """The path of a hop's program; None if it is not on this machine."""
     return find(PROGRAMS[hop.split("-")[0]])
-
-
-def find(name: str) -> str | None:
-    # pip installs beside the interpreter, and Debian in sbin, which may not be on the path.
-    beside = Path(sys.executable).parent / name
-    places = (str(beside) if beside.exists() else None, shutil.which(name), shutil.which(name, path="/usr/sbin"))
-    return next(filter(None, places), None)
-
-
-def tool(name: str) -> str:
-    found = find(name)
-    assert found, name
-    return found
 
 
 def start(directory: Path, command: list[str], http1: int, http2: int) -> Hop:

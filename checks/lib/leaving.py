@@ -1,4 +1,4 @@
-"""Callers that ask and leave: many connections over HTTP/1.1, or many streams on a few of HTTP/2."""
+"""Callers that send requests and leave, over many HTTP/1.1 connections or as many HTTP/2 streams."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ class Ask:
 
 
 async def leave_http1(url: str, asks: Iterable[Ask], stay: Callable) -> None:
-    """A connection for each; all of them are closed once `stay` has returned."""
+    """Opens a connection for each request, and closes them once `stay` returns."""
     at = urlsplit(url)
     writers = []
     for ask in asks:
@@ -36,7 +36,7 @@ async def leave_http1(url: str, asks: Iterable[Ask], stay: Callable) -> None:
 
 
 async def leave_http2(url: str, asks: Iterable[Ask], stay: Callable, reset: bool = True) -> None:
-    """A stream for each on one connection; all of them are reset once `stay` has returned, and it is closed."""
+    """Opens a stream for each request on one connection, and resets them once `stay` returns."""
     at = urlsplit(url)
     _, writer = await asyncio.open_connection(at.hostname, at.port)
     connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))

@@ -14,7 +14,7 @@ from tools import tool
 OVERLAYS = sorted(path.parent.name for path in (ROOT / "deploy/overlays").glob("*/kustomization.yaml"))
 PREFIX = "FANFOLD_"
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-# As settings and as Kubernetes write them.
+# The units of settings and of Kubernetes.
 BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 Document = dict[str, Any]
@@ -38,7 +38,7 @@ def of_kind(documents: list[Document], *kinds: str) -> list[Document]:
 
 
 def length(text: str) -> float:
-    """Seconds."""
+    """A length of time in seconds."""
     number, unit = re.fullmatch(r"(\d+)(ms|s|m|h|d)", text).groups()
     return int(number) * SECONDS[unit]
 
@@ -86,7 +86,7 @@ class Gateway:
         return {entry["name"]: entry["value"] for entry in self.container["env"]}
 
     def setting(self, flag: str) -> str:
-        """A setting as it is in force: a flag, a variable or the default."""
+        """The value of a setting: from a flag, a variable or the default."""
         arguments = " ".join(self.container["args"])
         if given := re.search(rf"--{flag}[= ](\S+)", arguments):
             return given[1]
@@ -111,7 +111,7 @@ class Gateway:
         return replicas + surge
 
     def mounted_files(self) -> Iterator[tuple[str, str]]:
-        """Each flag's file that is in a mounted folder, and the folder."""
+        """The variables with files in mounted folders, and the folder of each."""
         folders = [mount["mountPath"] for mount in self.container.get("volumeMounts", [])]
         for name, value in self.environment.items():
             for folder in folders:

@@ -1,4 +1,4 @@
-"""A poller as people write them for upstream: it lists the agents, then walks each of them page by page, without dates."""
+"""A typical poller for upstream: lists the agents and walks each page by page, without dates."""
 
 import time
 from dataclasses import dataclass, field
@@ -21,8 +21,7 @@ class Walk:
 
 
 def poll(base: str, key: str, patience: float = 10.0, page_size: int = 50) -> dict[str, Walk]:
-    """Walks every agent; each request must be answered within `patience`, and be answered well or with a 429 that keeps its
-    word."""
+    """Walks every agent. Each request must succeed within `patience`, if necessary after one 429 and its `Retry-After`."""
     walks = {}
     with requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {key}"

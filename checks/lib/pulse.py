@@ -25,7 +25,7 @@ class Pulse:
 
     @classmethod
     def of(cls, program: Program) -> "Pulse":
-        """The pulse of the public listener, whose answers come from the same workers as everybody's rows."""
+        """The pulse of the public listener, whose workers also serve rows."""
         return cls(f"{program.url}/agents/none/executions/all")
 
     def _run(self) -> None:

@@ -1,15 +1,16 @@
-"""An upstream of bare sockets: it records bytes, and responds as a check says."""
+"""An upstream on bare sockets that records bytes and responds as a check tells it to."""
 
 import contextlib
 import socket
 import ssl
 import threading
+from urllib.parse import urlsplit
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class RawUpstream:
-    """Gives each request's head to `answer`, with its socket, until that returns something true to close it."""
+    """Calls `answer` with the head of each request and its socket, and closes the connection if it returns something true."""
 
     def __init__(self, answer=None, tls: ssl.SSLContext | None = None):
         self.answer = answer or (lambda head, connection: connection.sendall(OK))
@@ -47,6 +48,12 @@ class RawUpstream:
         self.listener.close()
 
 
+def connect(url: str, seconds: float | None = None) -> socket.socket:
+    """A connection to the host and port of a URL."""
+    at = urlsplit(url)
+    return socket.create_connection((at.hostname, at.port), timeout=seconds)
+
+
 def read_head(connection: socket.socket) -> bytes:
     head = b""
     while not head.endswith(b"\r\n\r\n"):
@@ -72,9 +79,8 @@ def read_request(head: bytes, connection: socket.socket) -> bytes:
 
 
 def ask(url: str, request: bytes, seconds: float = 20) -> bytes:
-    """Sends bytes and returns all that comes back until the other side closes or falls silent."""
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+    """Sends bytes; returns everything received until the other side closes or is silent for this long."""
+    with connect(url, seconds) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(request)
         answer = b""

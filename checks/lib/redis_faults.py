@@ -1,4 +1,4 @@
-"""What may go wrong with a Redis server."""
+"""Faults of a Redis server."""
 
 from polling import wait_until
 from redis_server import RedisServer
@@ -51,7 +51,7 @@ def damaged(server: RedisServer) -> None:
 
 
 def mended(server: RedisServer) -> None:
-    """Whatever was done to it is over."""
+    """Ends all faults."""
     server.thaw()
     wait_until(server.pings)
     server.tell("REPLICAOF", "NO", "ONE")

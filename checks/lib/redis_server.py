@@ -1,4 +1,4 @@
-"""A Redis server of its own for a check, on a free port, and what may go wrong with it."""
+"""A Redis server for a check, and a relay that delays its replies."""
 
 import contextlib
 import re
@@ -15,12 +15,12 @@ from programs import free_port
 from tools import tool
 
 
-# Of a scope, of an entry's rows, or of the claim of a week: not of what is looked at all the time.
+# Keys of scopes, rows and claims, without those that gateways poll.
 KEY_OF_ROWS = re.compile(rb"ff1:\{[0-9a-f]+\}:[srt]:")
 
 
 class RedisServer:
-    """`redis-server` without persistence; with the path of a certificate, also with TLS, on a port of its own."""
+    """`redis-server` without persistence. With a certificate, it also has a TLS port."""
 
     def __init__(self, folder: Path, certificate: Path | None = None):
         self.folder, self.port, self.certificate = folder, free_port(), certificate
@@ -56,7 +56,7 @@ class RedisServer:
             return False
 
     def tell(self, *words: str | bytes) -> bytes:
-        """Sends a command and returns the beginning of the reply, as it came."""
+        """Sends a command; returns the raw beginning of the reply."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             words = [word.encode() if isinstance(word, str) else word for word in words]
             connection.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
@@ -77,13 +77,13 @@ class RedisServer:
         self.process.wait()
 
     def restart(self) -> None:
-        """Comes back without what it held."""
+        """Restarts the server, which loses its data."""
         self.kill()
         self.process = self.start()
 
 
 class SlowRelay:
-    """Relays connections to a server, records what is sent to it, and holds each reply back for as long as it is told."""
+    """Relays connections to a server, records the bytes sent to it, and delays each reply by `delay` seconds."""
 
     def __init__(self, port: int):
         self.delay = 0.0

@@ -1,4 +1,4 @@
-"""Executions as bytes, with everything in them that a careless gateway would change."""
+"""Executions as bytes that a careless gateway would change."""
 
 import random
 import uuid
@@ -11,13 +11,13 @@ DAY = 86_400 * SECOND
 TERMINAL = ("completed", "no-answer", "busy", "failed", "canceled", "stopped", "error", "balance-low")
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
-# What must appear in no log line. The transcript word is in every row that is made here.
+# Must not appear in any log. Every row has both.
 TRANSCRIPT_WORD = "Kadambari"
 PHONE = "+919812345678"
 
 
 def now() -> int:
-    """This instant, in microseconds since 1970."""
+    """The present in microseconds since 1970."""
     return (datetime.now(timezone.utc) - EPOCH) // timedelta(microseconds=1)
 
 
@@ -37,7 +37,7 @@ def micros_of(text: str) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """One execution: what upstream filters by, and the filling that makes the rest of its bytes."""
+    """One execution: the values that upstream filters by, and a number that the rest of its bytes depends on."""
 
     id: str
     created: int
@@ -51,12 +51,12 @@ class Row:
     form: int = 0
 
     def changed(self, **fields) -> "Row":
-        """The same execution, later."""
+        """A later version of the execution."""
         return replace(self, **{"updated": now(), **fields})
 
     @cached_property
     def raw(self) -> bytes:
-        """The bytes, hostile on purpose: big integers, exponents, escapes, doubled keys, blanks, raw and escaped text."""
+        """The bytes, with big integers, exponents, escapes, repeated keys, blanks, and raw and escaped text."""
         batch = f'"{self.batch}"' if self.batch else "null"
         # The last value of a repeated key counts, as in JSON parsers.
         decoy = '"id":"decoy","created_at":"1999-01-01T00:00:00",' if self.filling % 7 == 0 else ""
@@ -74,7 +74,7 @@ class Row:
 
 
 def make_rows(count: int, days: float, seed: int = 1, until: int | None = None) -> list[Row]:
-    """Rows spread over the days before `until`, most of them completed, none of them still moving."""
+    """Rows spread over the days before `until`, most of them completed, all of them terminal."""
     draw = random.Random(seed)
     end = until if until is not None else now() - 4 * 3600 * SECOND
     rows = []
@@ -95,3 +95,9 @@ def make_rows(count: int, days: float, seed: int = 1, until: int | None = None) 
             )
         )
     return rows
+
+
+def recent_and_old_rows(end: int) -> list[Row]:
+    """30 rows of the two days before `end`, and 130 rows more than nine days before it, newest first."""
+    rows = make_rows(30, 2, seed=1, until=end) + make_rows(130, 5, seed=2, until=end - 9 * DAY)
+    return sorted(rows, key=lambda row: -row.created)

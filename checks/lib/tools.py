@@ -1,4 +1,4 @@
-"""External programs that some tests need."""
+"""External programs that some checks need."""
 
 import os
 import shutil
@@ -12,10 +12,14 @@ from programs import TARGET
 PLACES = [Path(sys.executable).parent, TARGET / "debian/usr/bin", TARGET / "debian/usr/sbin"]
 
 
+def find(name: str) -> str | None:
+    """The path of a program; None if it is not on this machine."""
+    return shutil.which(name, path=os.pathsep.join([*map(str, PLACES), os.environ.get("PATH", ""), "/usr/sbin"]))
+
+
 def tool(name: str) -> str:
     """The path of a program. If it is missing, the check is skipped; in CI it fails."""
-    path = os.pathsep.join([*map(str, PLACES), os.environ.get("PATH", ""), "/usr/sbin"])
-    found = shutil.which(name, path=path)
+    found = find(name)
     if found is None:
         message = f"{name} is not on this machine: scripts/lib.sh, deploy_tools"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)

@@ -1,7 +1,7 @@
-"""What upstream showed and when, and whether a response keeps its promises.
+"""Checks whether responses keep the promises of openapi.yaml about freshness.
 
-openapi.yaml tells the promises. What is held against them is upstream's own history: how long ago a given version was
-replaced, a row that is given was deleted, or a row that is not given was first shown.
+They are compared with upstream's own history: how long ago the version of a row in the response was replaced or deleted, and
+how long ago a row that is missing in the response first appeared.
 """
 
 import random
@@ -14,16 +14,15 @@ from itertools import pairwise
 from rows import DAY, SECOND, TERMINAL, Row, now, text_of
 from upstream import Agent
 
-MINUTE = 60
 HOUR = 3600
-# Clocks, sockets and the interpreter's own turns; every promise here is ten times as long, but in the soak.
+# For clocks, sockets and the interpreter. Every promise is ten times as long, except in the soak.
 SLACK_SECONDS = 1.0
 MOST_TOLD = 20
 
 
 @dataclass(frozen=True)
 class SmallRow(Row):
-    """An execution of half a kilobyte, so that Python is not what is measured."""
+    """An execution of half a kilobyte, so that Python is not the bottleneck."""
 
     @cached_property
     def raw(self) -> bytes:
@@ -54,28 +53,28 @@ class Promise:
         return [part for name, value in lengths.items() for part in (f"--{name}-ttl", f"{int(value * 1000)}ms")]
 
     def place(self, created: int, at: float) -> float:
-        """How late it may be seen, under a filter on what changes, that a row entered or left there."""
+        """How late a response with a status filter may show that a row created then began or ceased to match."""
         age = at - created / SECOND
         if age <= self.settle_after:
             return self.live
         return self.settling if age <= 7 * DAY / SECOND else 2 * self.settled
 
     def row(self, row: Row, replaced: float, at: float) -> float:
-        """How late it may be seen that this version of a row is another's place, or nobody's."""
+        """How late a response may show that this version of a row was replaced or deleted."""
         changed = max(row.created, row.updated) / SECOND
         if row.status in TERMINAL:
-            # The settled time is a target; the promise is twice that.
+            # The settled TTL is a target, and the promise is twice that.
             return 2 * self.settled if at - changed > self.settle_after else self.settling
-        # It was read at the latest when it was replaced.
+        # The row was last read before it was replaced.
         return max(self.live, min((replaced - changed) / 20, self.settling))
 
 
 @dataclass(repr=False)
 class History:
-    """All versions of all executions of an agent, and the way to make more of them."""
+    """All versions of all executions of an agent. Changes go through it."""
 
     agent: Agent
-    # By id: since when it is shown, and as what; as nothing once it is deleted.
+    # By id: the versions of the row, each with the time since which it is shown. A deleted row is None.
     versions: dict[str, list[tuple[float, Row | None]]] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -108,7 +107,7 @@ class History:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question that was asked: when, of which dates, under which status."""
+    """A request: when it was sent, for which dates and which status."""
 
     at: float
     start: int = 0
@@ -127,13 +126,13 @@ class Verdicts:
     rows: int = 0
     stale: int = 0
     wrong: list[str] = field(default_factory=list)
-    # Seconds by which something was behind, by what it was.
+    # By how many seconds responses were behind, by kind.
     behind: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def check(
         self, history: History, promise: Promise, asked: Asked, data: list[dict], name: str = "", grace: float = 0.0
     ) -> None:
-        """Compares a response that was just received with the history; a stale one gets some grace."""
+        """Compares a response that was just received with the history. A stale one gets some grace."""
         received = time.time()
         self.stale += grace > 0
         given = {row["id"]: row["updated_at"] for row in data}
@@ -172,7 +171,7 @@ class Verdicts:
         late, limit = asked.at - replaced, promise.row(row, replaced, asked.at)
         kind = "live" if row.status not in TERMINAL else "settling" if limit == promise.settling else "settled"
         if asked.status and row.status != getattr(versions[-1][1], "status", None):
-            # It may not only be out of date: it may have left.
+            # The row no longer matches the filter.
             place = promise.place(row.created, asked.at)
             limit, kind = min(limit, place), f"left, {self._place(promise, place)}"
         self.behind["stale" if grace else f"given: {kind}"].append(late)
@@ -220,9 +219,9 @@ class Verdicts:
 
 
 async def call(history: History, sleep, draw: random.Random) -> None:
-    """One call, from queued to priced."""
+    """Simulates one call, from queued to priced."""
     created = now()
-    # Committed a little late.
+    # Rows become visible a little late.
     await sleep(draw.uniform(0, 2))
     id = f"{draw.getrandbits(32):08x}-0000-4000-8000-{draw.getrandbits(48):012x}"
     history.add(SmallRow(id=id, created=created, updated=created, status="queued", form=draw.randrange(3)))
@@ -233,7 +232,7 @@ async def call(history: History, sleep, draw: random.Random) -> None:
     for status, seconds in steps:
         await sleep(draw.uniform(0.5, 1.5) * seconds)
         history.change(id, status=status)
-    # Priced.
+    # The price arrives.
     await sleep(draw.uniform(5, 60))
     history.change(id)
 

@@ -1,7 +1,7 @@
 """A small upstream that shares no code with the gateway or its simulator, with knobs for its unclear behavior.
 
-It speaks Bolna's executions API as far as the gateway asks it: docs/upstream.md says how sure each corner is. It runs
-in a thread of its own; knobs may be turned and the log read from outside at any time.
+It implements the parts of Bolna's executions API that the gateway uses; docs/upstream.md says how certain each is. It runs in
+a thread of its own. Its settings can be changed and its log read at any time.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ FILTERS = {"status", "call_type", "provider", "batch_id", "answered_by_voice_mai
 
 @dataclass(repr=False)
 class Agent:
-    """An agent, its executions newest first, and whose it is."""
+    """An agent, its key, and its executions, newest first."""
 
     id: str
     key: str
@@ -67,15 +67,15 @@ class Upstream:
     ignore_dates: bool = False
     whole_seconds: bool = False
     shuffle_ties: bool = False
-    # "created", "updated" or "oldest": what the list is sorted by.
+    # The order of lists: "created", "updated" or "oldest".
     order: str = "created"
-    # "filtered", "absent", "everything", or a number to be added to the true one.
+    # The total of lists: "filtered", "absent", "everything", or a number to add to the true total.
     total: str | int = "filtered"
-    # Requests allowed in any span of that many seconds; the rest are answered 429.
+    # The most requests in any window of this many seconds; others get 429.
     rate: tuple[int, float] | None = None
-    # What the next pages are, in place of the truth: status, headers, body.
+    # The next responses to requests for pages: status, headers, body.
     script: deque[tuple[int, dict[str, str], bytes]] = field(default_factory=deque)
-    # Called with the query before every page is made; a RuntimeError makes it a 500.
+    # Called with the query before every page; a RuntimeError becomes a 500.
     before_page: Callable[["Upstream", Mapping[str, str]], None] = lambda upstream, query: None
     # Returns a page instead of the truth, or None.
     fault: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
@@ -84,7 +84,7 @@ class Upstream:
     denied_keys: set[str] = field(default_factory=set)
     # Leaves `Date` out of every response.
     without_date: bool = False
-    # With it, TLS.
+    # The TLS context, for https.
     tls: ssl.SSLContext | None = None
 
     def __post_init__(self):
@@ -112,7 +112,7 @@ class Upstream:
         return [seen for seen in self.log if seen.is_page]
 
     def most_within(self, seconds: float) -> int:
-        """The most requests that came in any span of this length."""
+        """The most requests in any window of this length."""
         times = sorted(seen.at for seen in self.log)
         return max((bisect_left(times, at + seconds) - i for i, at in enumerate(times)), default=0)
 
@@ -128,7 +128,7 @@ class Upstream:
         app.router.add_get("/v2/agent/{agent}", self._agent)
         app.router.add_get("/user/me", self._user)
         app.on_response_prepare.append(self._leave_date_out)
-        # Requests that are still waiting at the end get no response.
+        # Requests that still wait at the end get no response.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         self._loop.run_until_complete(runner.setup())
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=512, ssl_context=self.tls)
@@ -258,7 +258,7 @@ class Upstream:
 
 
 def is_wanted(row: Row, query) -> bool:
-    """Whether a row passes the filters, dates aside."""
+    """Whether a row passes the filters, apart from dates."""
     fields = {
         "status": row.status,
         "call_type": row.call_type,
@@ -274,5 +274,5 @@ def lower(headers) -> dict[str, str]:
 
 
 def error(status: int, place: str, words) -> web.Response:
-    """An error; this API puts its text in various members."""
+    """An error response. Upstream puts the text in various members."""
     return web.json_response({place: words}, status=status)

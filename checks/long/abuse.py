@@ -33,7 +33,7 @@ from soak import resident_and_handles
 CALLERS = 24
 SILENCE_SECONDS = 10
 DEADLINE_SECONDS = 4
-# Of a busy machine, beyond the deadline.
+# Slack after the deadline for a busy machine.
 SLACK_SECONDS = 20
 # Between two rows of a stream, which waits for as long as upstream asks for: a minute at most, and perhaps twice.
 STREAM_SECONDS = 2 * 60 + SLACK_SECONDS
@@ -50,7 +50,7 @@ ODD_NUMBERS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What a round is run with."""
+    """The settings of a round."""
 
     is_held: bool
     flags: tuple[str, ...]
@@ -85,7 +85,7 @@ class Settings:
 
 @dataclass
 class Doing:
-    """A request under way, and what became of it."""
+    """A request in progress, and its outcome."""
 
     caller: int
     what: str
@@ -99,7 +99,7 @@ class Doing:
 
 @dataclass
 class Tally:
-    """What came of everything."""
+    """The outcome of all requests."""
 
     outcomes: Counter = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -134,7 +134,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class World:
-    """Who may ask for what."""
+    """Which credentials may read which agents."""
 
     agents: dict[str, frozenset[str]]
     known: tuple[str, ...]
@@ -144,7 +144,7 @@ class World:
 
 
 class Caller:
-    """Asks at random, each time otherwise."""
+    """Sends random requests."""
 
     def __init__(self, number: int, seed: int, program: Program, world: World, tally: Tally):
         self.number, self.program, self.world, self.tally = number, program, world, tally
@@ -230,14 +230,14 @@ class Caller:
         return method, self.path(self.agent(bearer)), self.headers(bearer), bearer
 
     async def patient(self, http: aiohttp.ClientSession) -> None:
-        """Waits for the end, which must come."""
+        """Waits for the end of a response."""
         method, path, headers, bearer = self.request()
         doing = self.tally.begin(self.number, f"{method} {path[:160]} {brief(headers)}")
         is_stream = "ndjson" in path or "ndjson" in headers.get("Accept", "")
         longest = STREAM_SECONDS if is_stream else DEADLINE_SECONDS + SLACK_SECONDS
         try:
             async with asyncio.timeout(longest) as limit:
-                # A stream that waits for the budget again and again may take long, but not between two rows.
+                # A stream that waits for the budget may take long, but not between two rows.
                 progress = lambda: limit.reschedule(asyncio.get_running_loop().time() + longest) if is_stream else None
                 outcome = await self._whole(http, method, path, headers, bearer, doing, progress)
         except TimeoutError:
@@ -270,13 +270,13 @@ class Caller:
                 self.tally.fault(doing, f"rows of {named}")
             if answer.status == 200 and named and not is_description and not named <= self.world.reach(bearer):
                 self.tally.fault(doing, f"shown to one who may not: {named}")
-            # Upstream's own path keeps upstream's status, 500 as well.
+            # Upstream's own path passes on every status, even 500.
             if answer.status == 500 and b"internal_error" in body:
                 self.tally.fault(doing, f"500: {bytes(body[:200])!r}")
             return outcome
 
     async def leave(self, http: aiohttp.ClientSession) -> None:
-        """Leaves whenever it likes: before the head, after the first piece, or slowly."""
+        """Leaves at a random time: before the head, after the first piece, or after reading slowly."""
         method, path, headers, _ = self.request()
         doing = self.tally.begin(self.number, f"leaves {method} {path[:160]} {brief(headers)}")
         stay, slow = self.draw.choice((0, 0.01, 0.1, 0.5, 2)), self.draw.random() < 0.3
@@ -294,7 +294,7 @@ class Caller:
         self.tally.end(doing, outcome, "leaving")
 
     async def flood(self, _) -> None:
-        """Many at once, on one connection or on many, all of them gone in a moment."""
+        """Sends many requests on one or many connections and leaves at once."""
         count, how = self.draw.choice((1, 10, 60)), self.draw.choice((leave_http1, leave_http2))
         stay = self.draw.choice((0, 0.02, 0.15, 1))
         asks = []
@@ -312,7 +312,7 @@ class Caller:
         self.tally.end(doing, outcome, "flood")
 
     async def garbage(self, _) -> None:
-        """What is no request, or only the beginning of one."""
+        """Sends garbage, or an incomplete request."""
         agent = self.agent(KEY)
         head = f"GET /agents/{agent}/executions/all HTTP/1.1\r\nHost: x\r\n"
         data = self.draw.choice(
@@ -343,7 +343,7 @@ class Caller:
         self.tally.end(doing, "sent", "garbage")
 
     async def admin(self, http: aiohttp.ClientSession) -> None:
-        """Probes, metrics, and a purge now and then."""
+        """Requests probes and metrics, and sometimes a purge."""
         draw = self.draw.random()
         method, path = ("GET", self.draw.choice(("/livez", "/readyz", "/metrics", "/wrong", "/livez?x=1")))
         if draw < 0.2:
@@ -365,7 +365,7 @@ def brief(headers: dict[str, str]) -> str:
 
 
 async def drive(program: Program, world: World, weather: Weather, seed: int, seconds: float, tally: Tally) -> None:
-    """All callers, until it is over and all of them have left; a fault of the whole process ends it at once."""
+    """Runs all callers until the time is over and they have left. A fault of the process ends it at once."""
     until = time.monotonic() + seconds
     timeout, connector = aiohttp.ClientTimeout(total=None), aiohttp.TCPConnector(limit=0, force_close=False)
 
@@ -399,7 +399,7 @@ async def drive(program: Program, world: World, weather: Weather, seed: int, sec
 
 
 def recover(program: Program, idle: dict[str, float], tally: Tally) -> float:
-    """Waits until everything has come back down; how long that took."""
+    """Waits until all resources are released; returns how long that took."""
     began, left = time.monotonic(), {}
     with Pulse(f"{program.admin}/livez") as pulse:
         while (took := time.monotonic() - began) < RECOVERY_SECONDS and not tally.faults:
@@ -421,7 +421,7 @@ def figures(program: Program) -> dict[str, float]:
 
 
 def abuse(directory: Path, seed: int, seconds: float) -> Tally:
-    """One gateway, abused for so long."""
+    """Abuses one gateway for this long."""
     draw, tally = random.Random(seed), Tally()
     settings = Settings.draw(draw)
     upstream, weather, reach = make_upstream(draw)

@@ -25,7 +25,7 @@ JSON = {"content_type": "application/json"}
 
 @dataclass(frozen=True)
 class NamedRow(Row):
-    """An execution that says whose it is."""
+    """An execution that names its agent."""
 
     agent: str = ""
 
@@ -40,7 +40,7 @@ def named(row: Row, agent: str) -> NamedRow:
 
 
 class Weather(Chaos):
-    """Faults of upstream: how many, and which, changes every few seconds."""
+    """Faults of upstream, whose kind and rate change every few seconds."""
 
     def __init__(self, draw: random.Random, upstream: Upstream):
         super().__init__(draw, 0.0)
@@ -69,7 +69,7 @@ class Weather(Chaos):
         while time.monotonic() < until:
             self.share, self.kinds = self.draw.choice(kinds)
             await asyncio.sleep(self.draw.choice((0.5, 2, 5)))
-        # Callers who still wait must get to an end.
+        # Requests in progress must be able to finish.
         self.clear()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse | None:
@@ -96,7 +96,7 @@ class Weather(Chaos):
         return self._page([], False, 0)
 
     async def swapped(self, request: web.Request) -> web.StreamResponse:
-        """Another agent's page, in good order."""
+        """A valid page of another agent."""
         other = self.draw.choice(sorted(self.upstream.agents))
         return self.upstream._page(self.upstream.agents[other], request.query)
 

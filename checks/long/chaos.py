@@ -1,4 +1,4 @@
-"""Random faults, live data and random questions: whatever claims to be whole is held against upstream's own history.
+"""Random faults, live data and random requests: complete responses must match upstream's history.
 
 `scripts/test-long chaos` asks for 20,000 answers; checks/tests/test_chaos.py for as many as fit into half a minute. One page in ten is answered
 with a fault, and one agent check in fifty. Every 200 JSON that is complete and every unbroken stream must be what the history
@@ -41,12 +41,12 @@ FLAGS = (
 )
 FORMS = ("json", "lenient", "ndjson", "end-record", "page")
 DEADLINE_SECONDS = 6
-# Of a busy machine.
+# Slack for a busy machine.
 SLACK_SECONDS = 6
 
 
 class Chaos:
-    """Answers some pages with faults; a seed makes them the same every time, as far as the questions are."""
+    """Responds to some pages with faults that depend on a seed."""
 
     def __init__(self, draw: random.Random, share: float):
         self.draw, self.share, self.counts = draw, share, Counter()
@@ -72,7 +72,7 @@ class Chaos:
         return web.Response()
 
     async def cut(self, request: web.Request) -> web.StreamResponse:
-        """The beginning of a page, and the end of the connection: with a length, in chunks, or with neither."""
+        """Sends the beginning of a page and closes the connection: with a length, in chunks, or with neither."""
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
         match self.draw.randrange(3):
             case 0:
@@ -112,7 +112,7 @@ class Chaos:
 
 @dataclass
 class Tally:
-    """What came of the questions."""
+    """The outcome of the requests."""
 
     verdicts: Verdicts = field(default_factory=Verdicts)
     outcomes: Counter = field(default_factory=Counter)
@@ -122,13 +122,13 @@ class Tally:
     answers: int = 0
 
 
-# What goes wrong beside upstream, for as long as it is not cancelled.
+# Other faults, which last until they are canceled.
 Disturbance = Callable[[], Awaitable[None]]
 
 
 @dataclass
 class Gateways:
-    """The gateways that are asked, any of them, and what goes wrong meanwhile."""
+    """The gateways, and what else goes wrong."""
 
     programs: list[Program]
     disturb: Disturbance | None = None
@@ -138,7 +138,7 @@ Start = Callable[[Path, str], contextlib.AbstractContextManager[Gateways]]
 
 
 class Client:
-    """One client, and the way it judges."""
+    """One client that checks its responses."""
 
     def __init__(self, http: aiohttp.ClientSession, bases: list[str], histories: list[History], tally: Tally, seed: int):
         self.http, self.bases, self.histories, self.tally = http, bases, histories, tally
@@ -214,14 +214,14 @@ class Client:
                 self.tally.faults.append(f"{name}: broken {is_broken}, but the verdict is {verdict}")
         missing = []
         if is_broken:
-            # Nothing is said of what lies at or below the last row.
+            # A limited response says nothing about older rows.
             last = micros_of(rows[-1]["created_at"]) if rows else asked.end
             missing, rows = [(asked.start, last)], [r for r in rows if micros_of(r["created_at"]) > last]
         self._check(history, asked, rows, missing, name)
         return "broken" if is_broken else "200 whole"
 
     def _check(self, history: History, asked: Asked, data: list[dict], missing, name: str) -> None:
-        """Holds each part that is not missing against the history."""
+        """Compares every part that is not missing with the history."""
         parts = [(asked.start, asked.end)]
         for start, end in missing:
             cut = [((a, min(b, start - 1)), (max(a, end + 1), b)) for a, b in parts]
@@ -285,7 +285,7 @@ def one_gateway(directory: Path, upstream_url: str) -> Iterator[Gateways]:
 def run(
     directory: Path, answers: int, seconds: float, seed: int = 1, gateways: Start = one_gateway
 ) -> tuple[Tally, Chaos, list]:
-    """So many answers, or as many as there are in that time."""
+    """Runs until this many responses arrived or the time is over."""
     upstream = Upstream()
     upstream.latency = LATENCY
     histories = [make_history(upstream, number) for number in range(AGENTS)]

@@ -8,7 +8,6 @@ nothing at all; whoever is cut off comes again. An ordinary caller asks for a wa
 import argparse
 import asyncio
 import contextlib
-import re
 import resource
 import socket
 import sys
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+from process_memory import peak_bytes
 from polling import wait_until
 from programs import KEY, Program, start_gateway
 from rows import make_rows
@@ -44,7 +44,7 @@ class Crowd:
         return made
 
     async def member(self, kind: str, number: int) -> None:
-        """One of them, again and again."""
+        """One member of the crowd, which comes again and again."""
         loop, behave = asyncio.get_running_loop(), getattr(self, kind)
         await asyncio.sleep(number % 500 / 100)
         while not self.is_over:
@@ -96,14 +96,14 @@ def tell(name: str, took: list[float]) -> float:
 
 
 async def wave(program: Program, crowd: Crowd, seconds: float) -> tuple[float, tuple[float, int], tuple[float, int]]:
-    """All of them come, stay for a while, and go; the p99 in it, memory and handles in it and afterwards."""
+    """Lets all of them come, stay and go; returns the p99 during that, and memory and handles during and after it."""
     crowd.is_over = False
     before = resident_and_handles(program)
     members = [
         asyncio.create_task(crowd.member(kind, number)) for kind, size in crowd.sizes.items() for number in range(size)
     ]
     await asyncio.sleep(15)
-    # A loop of its own: this one is busy with the crowd.
+    # On another event loop, because this one is busy with the crowd.
     p99 = tell("in the crowd", await asyncio.to_thread(lambda: asyncio.run(latencies(program, seconds))))
     within = resident_and_handles(program)
     crowd.is_over = True
@@ -115,7 +115,7 @@ async def wave(program: Program, crowd: Crowd, seconds: float) -> tuple[float, t
         await asyncio.to_thread(wait_until, lambda: resident_and_handles(program)[1] <= before[1] + 20, 30, 0.5)
     await asyncio.sleep(5)
     gone = resident_and_handles(program)
-    # The allocator gives back what is free when something is asked of it again.
+    # The allocator frees memory at its next use.
     await asyncio.to_thread(lambda: asyncio.run(latencies(program, 5)))
     after = resident_and_handles(program)
     print(
@@ -131,14 +131,13 @@ async def drive(program: Program, crowd: Crowd) -> dict[str, bool]:
     before = resident_and_handles(program)
     during, within, first = await wave(program, crowd, ASKED_SECONDS)
     _, _, second = await wave(program, crowd, 3)
-    status = Path(f"/proc/{program.process.pid}/status").read_text()
-    most = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+    most = peak_bytes(program.process.pid) / (1 << 20)
     questions = await asyncio.to_thread(program.metric, "fanfold_questions")
     print(f"came again: {crowd.again}; readers refused: {crowd.refused}")
     return {
         f"p99 within twice ({during / quiet:.1f} times)": during <= 2 * quiet,
         f"memory under {MOST_MIB} MiB (at most {most:.0f})": most < MOST_MIB,
-        # What the allocator keeps for the next wave is used by it.
+        # The next wave uses memory that the allocator kept.
         f"a second wave adds nothing ({first[0]:.0f} → {second[0]:.0f} MiB)": second[0] < first[0] * 1.1 + 8,
         f"handles back ({before[1]} → {second[1]})": second[1] <= before[1] + 20,
         f"no question left ({questions:.0f})": questions == 0,

@@ -12,7 +12,6 @@ the 95th percentile of their waiting under 300 ms, and every answer as true as p
 import argparse
 import asyncio
 import json
-import os
 import random
 import statistics
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+from process_memory import open_files, resident_bytes
 from programs import KEY, Program, start_gateway
 from rows import DAY, SECOND, TERMINAL, make_rows, micros_of, now, text_of
 from truth import Asked, History, Promise, Verdicts, call, small
@@ -49,7 +49,7 @@ PROMISE = Promise(settled=300)
 
 @dataclass(repr=False)
 class Counting(Upstream):
-    """The upstream, counting whom it refused."""
+    """An upstream that counts refusals."""
 
     refused: list[float] = field(default_factory=list)
 
@@ -62,11 +62,11 @@ class Counting(Upstream):
 
 @dataclass
 class Dashboard:
-    """Who asks the same thing again and again."""
+    """A client that repeats a request."""
 
     history: History
     question: str
-    # When, how long it took, which status.
+    # The time, the duration and the status of each response.
     asked: list[tuple[float, float, int]] = field(default_factory=list)
 
     def query(self) -> tuple[dict[str, str], Asked]:
@@ -170,7 +170,7 @@ async def edit(histories: list[History], every: float, until: float, draw: rando
 
 
 class Kind:
-    """What a request to upstream was for, as far as its words tell."""
+    """The purpose of a request to upstream, as far as its parameters show it."""
 
     @staticmethod
     def of(seen, walls: float) -> str:
@@ -258,7 +258,7 @@ async def drive(arguments, upstream: Counting, gateway: Program, histories: list
     draw = random.Random(arguments.seed)
     dashboards = []
     for number in range(DASHBOARDS):
-        # Two for each agent, which ask two different things.
+        # Two for each agent, with different requests.
         question = QUESTIONS[(number + number // AGENTS) % len(QUESTIONS)]
         dashboards.append(Dashboard(histories[number % AGENTS], question))
     verdicts, stretch = Verdicts(), Stretch()
@@ -340,9 +340,7 @@ def organization(arguments) -> int:
 
 def memory(program: Program) -> str:
     pid = program.process.pid
-    status = Path(f"/proc/{pid}/status").read_text()
-    kilobytes = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-    return f"the gateway: {kilobytes / 1024:.0f} MiB resident, {len(os.listdir(f'/proc/{pid}/fd'))} handles"
+    return f"the gateway: {resident_bytes(pid) / (1 << 20):.0f} MiB resident, {open_files(pid)} handles"
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Random faults of upstream and of the shared server, at three gateways: whatever claims to be whole is held against upstream's history.
+"""Random faults of upstream and of the server that three gateways share: complete responses must match upstream's history.
 
 `scripts/test-long replicas` asks for 20,000 responses, each of any gateway. Every few seconds something happens to the server: it is
 stopped, paused, killed, flushed, demoted, full, or its values are damaged. See checks/long/chaos.py for what is required.
@@ -24,7 +24,7 @@ FAULTS = (
 
 
 class Disturbed:
-    """A server to which something happens again and again."""
+    """A server with one fault after another."""
 
     def __init__(self, server: RedisServer):
         self.server, self.draw = server, random.Random(5)

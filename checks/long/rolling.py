@@ -1,4 +1,4 @@
-"""Rolling stops under load: two gateways, of which one after the other is stopped and replaced, and clients that follow readiness.
+"""Rolling stops under load: two gateways are stopped and replaced in turn, and clients follow readiness.
 
 `scripts/test-long rolling` stops a hundred times; checks/tests/test_shutdown.py three. Nothing that was asked of a gateway that was ready may be
 lost within the drain time-out or be wrong, whatever form it has; what streams for longer ends with `shutting_down` and a break.
@@ -33,17 +33,17 @@ FLAGS = (
 )
 CLIENTS = 8
 SLOW_CLIENTS = 2
-# What a stop may take beyond the two: what is cut off has two seconds to reach its client.
+# The slack of a stop: responses that are cut off have two seconds to reach their clients.
 GRACE_SECONDS = 5
 
 
 @dataclass
 class Slot:
-    """A place for a gateway, and whether it is routed to."""
+    """A place for a gateway, and whether requests are routed to it."""
 
     program: Program
     is_ready: bool = True
-    # When it was asked to stop.
+    # When the gateway was told to stop.
     stopped_at: float | None = None
 
 
@@ -55,7 +55,7 @@ class Tally:
 
 
 class Rolling:
-    """The gateways, the clients, and what they saw."""
+    """The gateways, the clients, and their observations."""
 
     def __init__(self, directory: Path):
         self.directory, self.tally, self.draw = directory, Tally(), random.Random(3)
@@ -77,7 +77,7 @@ class Rolling:
         return self.draw.choice([slot for slot in self.slots if slot.is_ready])
 
     async def watch(self, http: aiohttp.ClientSession) -> None:
-        """What a balancer does: asks each gateway again and again whether it is ready."""
+        """Polls the readiness of each gateway, like a load balancer."""
         while not self.is_over:
             for slot in list(self.slots):
                 try:
@@ -114,7 +114,7 @@ class Rolling:
         return await self.whole(http, slot, self.draw.choice((self.small, self.big)))
 
     async def cold(self, http: aiohttp.ClientSession, slot: Slot) -> str:
-        """A part that was hardly ever asked for."""
+        """A time range that is rarely requested."""
         id, rows = self.big
         start = now() - self.draw.randrange(int(50 * DAY))
         wanted = [row for row in rows if row.created >= start]
@@ -157,7 +157,7 @@ class Rolling:
         return self.judge(slot, bytes(body), is_broken)
 
     def judge(self, slot: Slot, body: bytes, is_broken: bool) -> str:
-        """What became of a stream."""
+        """Checks the end of a stream."""
         got = [line for line in body.split(b"\n") if line]
         truth = [row.raw for row in self.big[1]]
         verdict = json.loads(got.pop())["@end"] if got and got[-1].startswith(b'{"@end"') else None
@@ -177,7 +177,7 @@ class Rolling:
         return "broken after the drain, shutting_down"
 
     async def slow(self, _: aiohttp.ClientSession, slot: Slot) -> str:
-        """A stream that takes longer than a drain, read by hand: aiohttp drops what it holds when the stream breaks."""
+        """Reads a stream that takes longer than a drain from a socket, because aiohttp drops its buffer when a stream breaks."""
         made, pause = narrow_socket(), self.draw.uniform(0.02, 0.1)
         loop, request = asyncio.get_running_loop(), f"GET /agents/{self.big[0]}/executions/all?end_record=true HTTP/1.1"
         fields = {"Host": "x", "Authorization": f"Bearer {KEY}", "Accept": NDJSON, "Connection": "close"}
@@ -246,7 +246,7 @@ class Rolling:
 
 
 def unchunked(body: bytes) -> bytes:
-    """What is in the chunks of a body, which may have no end."""
+    """The content of a chunked body, which may be incomplete."""
     out = b""
     while b"\r\n" in body:
         size, _, body = body.partition(b"\r\n")
@@ -256,7 +256,7 @@ def unchunked(body: bytes) -> bytes:
 
 
 def narrow_socket() -> socket.socket:
-    """One that takes little beyond what was read: else the system takes a whole answer in, however slowly it is read."""
+    """A socket with a small receive buffer, so that the system does not read ahead of a slow reader."""
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
     made.setblocking(False)

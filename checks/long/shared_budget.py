@@ -31,7 +31,7 @@ FLAGS = ("--upstream-rate", f"{RATE}/min", "--replicas", str(REPLICAS), "--drain
 
 
 class Wire:
-    """A way to the server that can be cut: nothing passes then, and nobody is told."""
+    """A relay to the server that can be cut: then nothing passes, without an error."""
 
     def __init__(self, port: int):
         self.port, self.is_open = port, threading.Event()
@@ -71,7 +71,7 @@ class Wire:
 
 
 class Replicas:
-    """The gateways, each with its own way to the server."""
+    """The gateways, each with its own relay to the server."""
 
     def __init__(self, directory: Path, upstream_url: str, server: RedisServer):
         self.directory, self.upstream_url = directory, upstream_url
@@ -113,7 +113,7 @@ def ask(replicas: Replicas, number: int, agents: list[str], is_over: threading.E
 
 
 def disturb(draw: random.Random, server: RedisServer, replicas: Replicas) -> str:
-    """One fault, and its end."""
+    """Applies one fault and ends it."""
     cut = draw.sample(replicas.wires, draw.randint(1, REPLICAS))
     match kind := draw.choice(("frozen", "killed", "flushed", "demoted", "cut", "replaced")):
         case "frozen":

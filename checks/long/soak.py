@@ -21,7 +21,6 @@ that is asked about `q` times a second costs its pages every `T + 1/q` seconds. 
 import argparse
 import asyncio
 import json
-import os
 import random
 import statistics
 import sys
@@ -33,6 +32,7 @@ from pathlib import Path
 
 import aiohttp
 from organization import SECONDS_BETWEEN_CALLS, Kind, live
+from process_memory import open_files, resident_bytes
 from programs import KEY, Program, start_gateway
 from rows import DAY, SECOND, make_rows, now, text_of
 from truth import Asked, History, Promise, Verdicts, small
@@ -46,11 +46,11 @@ CLIENTS = 6
 PAUSE_SECONDS = 0.5
 LATENCY = 0.02
 STATUSES = (None, None, "completed", "failed")
-# The share of each status among the rows that are made, and among all that the scope without a filter holds.
+# The share of each status among all rows.
 SHARES = {None: 1.0, "completed": 0.6, "failed": 0.1}
 PROMISE = Promise(live=1, settling=2, settled=300, settle_after=120)
 PAGE = 50
-# By then everything was asked about, and is known.
+# After this time, everything has been requested and is cached.
 COLD_SECONDS = 60
 ROWS_RENEWED_A_PAGE = 40
 
@@ -70,7 +70,7 @@ def random_question(draw: random.Random) -> Asked:
 
 
 def expected(questions_a_second: float, minutes: float) -> dict[str, float]:
-    """Requests a second, by what they are for."""
+    """Expected upstream requests a second, by purpose."""
     # Of those that arrive, half are there in the middle of the time.
     week_rows = ROWS / DAYS * 7 + minutes * 60 / SECONDS_BETWEEN_CALLS / 2
     parts = dict.fromkeys(("heads", "last week under a status", "stuck", "settled"), 0.0)
@@ -115,15 +115,13 @@ async def client(http: aiohttp.ClientSession, base: str, histories, verdicts: Ve
 
 
 def resident_and_handles(program: Program) -> tuple[float, int]:
-    """Mebibytes, and open files."""
+    """The resident memory in mebibytes, and the number of open files."""
     pid = program.process.pid
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-    return kilobytes / 1024, len(os.listdir(f"/proc/{pid}/fd"))
+    return resident_bytes(pid) / (1 << 20), open_files(pid)
 
 
 def cache(program: Program) -> tuple[float, int]:
-    """Mebibytes, and entries."""
+    """The size of the cache in mebibytes, and the number of its entries."""
     return program.metric("fanfold_cache_bytes") / (1 << 20), int(program.metric("fanfold_cache_entries"))
 
 

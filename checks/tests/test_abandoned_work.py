@@ -1,4 +1,4 @@
-"""Work that nobody waits for any more ends, and leaves room for those who stayed."""
+"""Work that nobody waits for any more is canceled and frees its resources."""
 
 import asyncio
 import time
@@ -14,12 +14,12 @@ from rows import make_rows
 
 CROWD = 100
 LEAVE = {"HTTP/1.1": leave_http1, "HTTP/2": leave_http2}
-# The longest that a machine under load may need to notice who left.
+# How long a busy machine may take to notice that callers left.
 SOON = 15
 
 
 def strangers(count: int, query: str = "?format=ndjson") -> list[Ask]:
-    """Requests with keys that nobody knows, about agents that nobody has."""
+    """Requests with unknown keys for agents that do not exist."""
     return [Ask(f"/agents/{uuid.uuid4()}/executions/all{query}", f"bn-nobody-{number}") for number in range(count)]
 
 
@@ -28,12 +28,12 @@ def waiting(program: Program) -> float:
 
 
 def come_and_go(program: Program, asks: list[Ask], how: str = "HTTP/1.1") -> None:
-    """All of them ask, and leave once work has begun for them."""
+    """Sends all requests, and closes them once work has begun."""
     asyncio.run(LEAVE[how](program.url, asks, lambda: wait_until(lambda: waiting(program) >= 3)))
 
 
 def ends(program: Program, tasks: float) -> None:
-    """No more is under way than before."""
+    """Checks that no work is left over."""
 
     def is_idle() -> bool:
         return (
@@ -51,7 +51,7 @@ def ends(program: Program, tasks: float) -> None:
 
 @pytest.fixture
 def served(agent_of, upstream):
-    """An agent whose caller is known, and the rows."""
+    """An agent whose caller is known, and its rows."""
     rows = make_rows(60, 3)
     agent = agent_of(rows, days=4)
     assert_same(agent.rows(), rows)
@@ -60,7 +60,7 @@ def served(agent_of, upstream):
 
 
 def newcomer_is_served(agent: Agent, upstream) -> None:
-    """Somebody with a key that was never seen gets an answer at once."""
+    """Checks that a new key gets a response at once."""
     rows = make_rows(60, 3, seed=2)
     new = replace(agent, id=str(uuid.uuid4()), key="bn-newcomer")
     upstream.agent(new.id, rows, new.key, days=4)
@@ -81,7 +81,7 @@ def test_a_known_key_with_made_up_agents_leaves_nothing_behind(served, upstream)
     made_up = [replace(one, key=agent.key) for one in strangers(3 * CROWD)]
     come_and_go(agent.program, made_up, "HTTP/2")
     ends(agent.program, tasks)
-    # What was on its way when they left, and hardly more.
+    # Requests in flight when they left, and few more.
     assert len([seen for seen in upstream.log if agent.id not in seen.path]) < CROWD
     other = replace(agent, id=str(uuid.uuid4()))
     upstream.agent(other.id, rows, other.key, days=4)

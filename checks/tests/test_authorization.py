@@ -31,14 +31,14 @@ def test_a_warm_cache_serves_only_its_own_key(agent_of, upstream):
     assert_same(agent.rows(), rows)
 
 
-def test_the_scheme_is_read_in_any_case(agent_of):
+def test_the_scheme_is_case_insensitive(agent_of):
     rows = make_rows(20, 3)
     agent = agent_of(rows)
     answer = requests.get(agent.url, headers={"Authorization": f"bearer {agent.key}"}, timeout=30)
     assert answer.status_code == 200
 
 
-def test_a_revoked_key_reads_nothing_that_needs_upstream(agent_of, upstream):
+def test_a_revoked_key_gets_nothing_that_needs_upstream(agent_of, upstream):
     rows = make_rows(200, 20)
     agent = agent_of(rows, "--live-ttl", "0s", "--stale-if-error", "0s")
     agent.rows()
@@ -47,20 +47,20 @@ def test_a_revoked_key_reads_nothing_that_needs_upstream(agent_of, upstream):
     problem(agent.ask(Cache_Control="max-stale"), 403, "upstream_denied")
 
 
-def test_no_key_nor_row_is_logged_at_the_finest_level(agent_of):
+def test_logs_no_key_and_no_row_at_the_trace_level(agent_of):
     rows = make_rows(100, 20)
     agent = agent_of(rows, "--log", "trace")
     agent.rows()
     replace(agent, key="bn-unknown").ask()
     if curl := shutil.which("curl"):
-        # Another protocol, another library that could speak.
+        # Another protocol uses another library, which could log.
         asked = [curl, "-sS", "--http2-prior-knowledge", "-H", f"Authorization: Bearer {agent.key}", agent.url]
         assert b'"complete":true' in subprocess.run(asked, capture_output=True, timeout=30, check=True).stdout
-    # The gateway fixture reads the log at the end.
+    # The gateway fixture checks the log at the end.
 
 
 def held(tmp_path, agents: str, expiry: str = "") -> tuple[str, list[str]]:
-    """A token for these agents, and the flags of a gateway that holds the key."""
+    """A token for these agents, and the flags for a gateway with a held key."""
     token, line = new_token("dashboard", agents)
     return token, file_flags(tmp_path, f"# who may ask\n{line.rstrip()} {expiry}\n")
 

@@ -1,16 +1,16 @@
-"""The request budget holds in any window of its length, and unused budget is spent at once."""
+"""No window has more requests than the budget, and unused budget can be spent at once."""
 
 import time
 
 from answers import assert_same
 from rows import make_rows
 
-# Sends are counted where they arrive, on a busy machine late: two on either side of a span may come closer than they went.
-# A bucket of as many that refills meanwhile would let 34 through in what is left.
+# Requests are counted when they arrive, which is late on a busy machine, so two may be closer than when they were sent.
+# A token bucket, which refills meanwhile, would still let 34 through in the shortened window.
 JITTER = 0.3
 
 
-def test_never_more_than_the_rate_in_any_second(agent_of, upstream):
+def test_never_exceeds_the_rate_in_any_second(agent_of, upstream):
     rows = make_rows(3_000, 20)
     agent = agent_of(rows, "--upstream-rate", "20/s", days=21)
     assert_same(agent.rows(), rows)
@@ -18,13 +18,13 @@ def test_never_more_than_the_rate_in_any_second(agent_of, upstream):
     assert upstream.most_within(1 - JITTER) <= 20
 
 
-def test_the_rest_of_the_budget_is_spent_at_once(agent_of, upstream):
+def test_uses_the_rest_of_the_budget_at_once(agent_of, upstream):
     rows = make_rows(10_000, 6)
     agent = agent_of(rows)
     began = time.monotonic()
     assert_same(agent.lines(), rows)
     assert len(upstream.log) <= 450
-    # A bucket that trickled 450 a minute would need some 26 s for 200 pages; the limit is far from both.
+    # A rate of 450 a minute without bursts would take some 26 s for 200 pages. The limit is far from both.
     assert time.monotonic() - began < 20
 
 

@@ -1,4 +1,4 @@
-"""What one caller makes up does not push out what others' questions have read."""
+"""Made-up requests of one caller do not evict rows that others have read."""
 
 import re
 import socket
@@ -13,13 +13,13 @@ from rows import make_rows
 
 FLAGS = ("--live-ttl", "1h", "--settling-ttl", "1h", "--upstream-rate", "0")
 MADE_UP = 4_500
-# Few enough that what they are answered fits into the sockets.
+# Few enough that the responses fit into socket buffers.
 AT_ONCE = 500
 VICTIMS = 3
 
 
 def flood(base: str, token: str, paths: list[str]) -> Counter:
-    """Asks all of these for what is kept, one behind the other on a connection; how often each status came."""
+    """Sends only-if-cached requests for all of these, pipelined on one connection; returns the count of each status."""
     at = urlsplit(base)
     head = f"HTTP/1.1\r\nHost: {at.netloc}\r\nAuthorization: Bearer {token}\r\nCache-Control: only-if-cached\r\n\r\n"
     statuses = Counter()
@@ -64,13 +64,13 @@ def test_requests_that_read_nothing_evict_nothing(gateway, upstream, tmp_path, m
     for agent in [*agents, Agent(base, own, tokens["odd"])]:
         assert_same(agent.rows(), rows)
     upstream.forget_log()
-    # Values of filters that nothing has are answered from what is known; the rest would have to be read.
+    # A filter value that no row has is answered from the cache; others would need upstream.
     outcomes = flood(base, tokens["odd"], made_up(own))
     assert outcomes[504] + outcomes[200] > MADE_UP / 2, outcomes
     assert not upstream.pages
     for agent in agents:
         assert_same(agent.rows(), rows)
-    # Whether the key is still good may be asked again meanwhile.
+    # The key may be checked again in between.
     assert not upstream.pages, [seen.query for seen in upstream.pages]
 
 

@@ -1,4 +1,4 @@
-"""A client that applies what `/changes` says always has exactly what `/all` returns."""
+"""A client that applies the responses of `/changes` always has exactly the rows that `/all` returns."""
 
 import json
 import random
@@ -16,7 +16,7 @@ from polling import wait_until
 from programs import KEY
 from rows import DAY, SECOND, Row, make_rows, micros_of, now, text_of
 
-# Every poll reads the truth.
+# Every poll reads from upstream.
 ALWAYS = ("--live-ttl", "0s", "--settling-ttl", "0s", "--settled-ttl", "0s", "--upstream-rate", "0")
 NEVER = ("--live-ttl", "10m", "--settling-ttl", "10m", "--upstream-rate", "0")
 
@@ -31,7 +31,7 @@ def ask(agent, query: str = "", method: str = "GET", **headers: str) -> requests
 
 
 def unread(agent, upstream):
-    """Another agent of the same key, of which nothing is known."""
+    """Another agent of the same key that nobody has requested."""
     other = replace(agent, id=str(uuid.uuid4()))
     upstream.agent(other.id, make_rows(5, 5), KEY)
     return other
@@ -42,7 +42,7 @@ def truth(agent, query: str = "") -> dict[str, bytes]:
 
 
 class Client:
-    """Keeps the rows of a question, and applies a response once it is complete."""
+    """Keeps the rows of a request, and applies complete responses."""
 
     def __init__(self, agent, query: str = ""):
         self.agent, self.query = agent, query
@@ -77,8 +77,15 @@ class Client:
         return answer
 
 
+def polled(agent, query: str = "") -> Client:
+    """A client after its first poll."""
+    client = Client(agent, query)
+    client.poll()
+    return client
+
+
 def edit(upstream_agent, draw: random.Random) -> None:
-    """Something happens to the list."""
+    """Adds, changes or removes a few rows."""
     ids = [row.id for row in upstream_agent.rows]
     for _ in range(draw.randrange(4)):
         what = draw.randrange(3)
@@ -100,7 +107,7 @@ def test_a_client_has_what_all_returns_after_every_response(agent_of, upstream, 
         edit(upstream.agents[agent.id], draw)
         client = clients[draw.randrange(3)]
         if had and draw.random() < 0.3:
-            # Its last responses were lost: it asks again with what it had.
+            # The client lost its last responses and continues from an earlier state.
             client.rows, client.cursor = draw.choice(had[-6:])
             client.rows = dict(client.rows)
         assert client.poll(draw.choice(("json", "ndjson"))).status_code == 200
@@ -108,11 +115,10 @@ def test_a_client_has_what_all_returns_after_every_response(agent_of, upstream, 
         had.append((dict(client.rows), client.cursor))
 
 
-def test_only_what_changed_is_given_and_removed_rows_are_named(agent_of, upstream):
+def test_a_response_has_only_changed_and_removed_rows(agent_of, upstream):
     rows = make_rows(120, 9)
     agent = agent_of(rows, *ALWAYS, days=10)
-    client = Client(agent)
-    client.poll()
+    client = polled(agent)
     assert client.given == 120
     of = upstream.agents[agent.id]
     of.change(rows[3].id, filling=1)
@@ -131,8 +137,7 @@ def test_only_what_changed_is_given_and_removed_rows_are_named(agent_of, upstrea
 def test_a_row_that_leaves_the_filter_is_removed(agent_of, upstream):
     rows = make_rows(60, 5)
     agent = agent_of(rows, *ALWAYS, days=10)
-    client = Client(agent, "status=busy")
-    client.poll()
+    client = polled(agent, "status=busy")
     busy = next(row for row in rows if row.status == "busy")
     upstream.agents[agent.id].change(busy.id, status="completed")
     client.poll()
@@ -142,8 +147,7 @@ def test_a_row_that_leaves_the_filter_is_removed(agent_of, upstream):
 def test_fields_reduce_rows_and_do_not_bind_the_cursor(agent_of, upstream):
     rows = make_rows(30, 5)
     agent = agent_of(rows, *ALWAYS, days=10)
-    client = Client(agent, "fields=id,status")
-    client.poll()
+    client = polled(agent, "fields=id,status")
     assert all(sorted(json.loads(row)) == ["id", "status"] for row in client.rows.values())
     upstream.agents[agent.id].change(rows[0].id, filling=5)
     client.query = "omit=transcript"
@@ -153,14 +157,13 @@ def test_fields_reduce_rows_and_do_not_bind_the_cursor(agent_of, upstream):
     problem(ask(agent, "omit=id"), 400, "invalid_request")
 
 
-def test_a_cursor_of_another_request_or_key_is_refused_by_name(agent_of, upstream):
+def test_refuses_a_cursor_of_another_request_or_key(agent_of, upstream):
     rows = make_rows(30, 5)
     agent = agent_of(rows, *ALWAYS, days=10)
     other = "00000000-0000-4000-8000-000000000001"
     upstream.agent(other, make_rows(5, 5), KEY)
     upstream.agent("00000000-0000-4000-8000-000000000002", [], "bn-other")
-    client = Client(agent, "from=2026-11-01T00:00:00%2B05:30")
-    client.poll()
+    client = polled(agent, "from=2026-11-01T00:00:00%2B05:30")
     assert ask(agent, f"from=2026-10-31T18:30:00Z&since={client.cursor}").json()["data"] == []
     for query, part in [("", "`from`"), ("from=2026-10-31T18:30:00Z&status=busy", "filters")]:
         document = problem(ask(agent, f"{query}&since={client.cursor}"), 400, "invalid_request")
@@ -179,11 +182,10 @@ def test_a_cursor_of_another_request_or_key_is_refused_by_name(agent_of, upstrea
         problem(ask(agent, f"from=2026-10-31T18:30:00Z&since={malformed}"), 400, "invalid_request")
 
 
-def test_after_a_restart_nothing_new_is_a_new_cursor_and_changes_are_gone(gateway, agent_of, upstream):
+def test_after_a_restart_an_old_cursor_works_only_without_changes(gateway, agent_of, upstream):
     rows = make_rows(80, 9)
     agent = agent_of(rows, *ALWAYS, days=10)
-    client = Client(agent)
-    client.poll()
+    client = polled(agent)
     restarted = gateway(upstream.url, *ALWAYS)
     client.agent = type(agent)(restarted.url, agent.id, agent.key)
     lost = client.cursor
@@ -201,7 +203,7 @@ def test_after_a_restart_nothing_new_is_a_new_cursor_and_changes_are_gone(gatewa
     assert client.rows == truth(agent)
 
 
-def test_upstream_is_asked_what_all_would_ask(gateway, upstream):
+def test_costs_upstream_as_many_requests_as_all(gateway, upstream):
     seen = {}
     for at, form in enumerate(("all?format=ndjson", "changes?format=ndjson", "changes?format=json")):
         id = f"00000000-0000-4000-8000-0000000000{at:02}"
@@ -223,10 +225,9 @@ def test_upstream_is_asked_what_all_would_ask(gateway, upstream):
     assert len({tuple(counts) for counts in seen.values()}) == 1 and counts[1] == 0, seen
 
 
-def test_nothing_new_is_a_small_response_and_a_validator_saves_it(agent_of, upstream):
+def test_a_response_without_changes_is_small_and_revalidates(agent_of, upstream):
     agent = agent_of(make_rows(300, 20), *NEVER)
-    client = Client(agent)
-    client.poll()
+    client = polled(agent)
     upstream.forget_log()
     for format in ("json", "ndjson"):
         answer = client.poll(format)
@@ -241,11 +242,10 @@ def test_nothing_new_is_a_small_response_and_a_validator_saves_it(agent_of, upst
     problem(cold, 504, "not_cached")
 
 
-def test_a_broken_response_leaves_the_old_cursor_good(agent_of, upstream):
+def test_the_old_cursor_still_works_after_a_broken_response(agent_of, upstream):
     rows = make_rows(400, 60)
     agent = agent_of(rows, *ALWAYS, "--upstream-timeout", "1s", "--request-deadline", "6s", "--stale-if-error", "0s")
-    client = Client(agent)
-    client.poll()
+    client = polled(agent)
     upstream.agents[agent.id].change(rows[0].id, filling=3)
     upstream.agents[agent.id].remove(rows[1].id)
 
@@ -267,11 +267,10 @@ def test_a_broken_response_leaves_the_old_cursor_good(agent_of, upstream):
     assert (client.given, client.removed, client.rows) == (1, 1, truth(agent))
 
 
-def test_an_empty_list_is_asked_for_once_more_before_rows_are_removed(agent_of, upstream):
+def test_confirms_an_empty_list_before_it_removes_rows(agent_of, upstream):
     rows = make_rows(400, 20)
     agent = agent_of(rows, *ALWAYS, days=30)
-    client = Client(agent)
-    client.poll()
+    client = polled(agent)
     async def empty(request):
         width = micros_of(request.query["to"]) - micros_of(request.query["from"])
         if request.path.endswith("/executions") and width > 4 * DAY:
@@ -288,11 +287,10 @@ def test_an_empty_list_is_asked_for_once_more_before_rows_are_removed(agent_of, 
     assert (client.given, client.removed, client.rows) == (0, 0, truth(agent))
 
 
-def test_rows_that_are_really_gone_cost_one_request_more(agent_of, upstream):
+def test_confirming_removed_rows_costs_one_request(agent_of, upstream):
     rows = make_rows(400, 20)
     agent = agent_of(rows, *ALWAYS, days=30)
-    client = Client(agent)
-    client.poll()
+    client = polled(agent)
     of = upstream.agents[agent.id]
     of.rows = of.rows[:100]
     upstream.forget_log()
@@ -311,11 +309,10 @@ def test_rows_that_are_really_gone_cost_one_request_more(agent_of, upstream):
     assert client.removed == 90 and len(upstream.pages) <= as_all + 1
 
 
-def test_polls_at_once_with_one_cursor_and_a_cursor_that_is_used_again(agent_of, upstream):
+def test_several_clients_can_use_the_same_cursor(agent_of, upstream):
     rows = make_rows(200, 9)
     agent = agent_of(rows, *ALWAYS, days=10)
-    first = Client(agent)
-    first.poll()
+    first = polled(agent)
     clients = []
     for _ in range(12):
         client = Client(agent)
@@ -334,13 +331,12 @@ def test_polls_at_once_with_one_cursor_and_a_cursor_that_is_used_again(agent_of,
         assert client.rows == truth(agent)
 
 
-def test_a_revoked_key_loses_its_logs_with_its_rows(agent_of, upstream):
+def test_change_logs_are_dropped_with_a_revoked_key(agent_of, upstream):
     rows = make_rows(50, 5)
     agent = agent_of(rows, *NEVER, days=10)
-    client = Client(agent)
-    client.poll()
+    client = polled(agent)
     upstream.denied_keys.add(KEY)
-    # What is a second old is read again.
+    # Data older than a second is read again.
     wait_until(lambda: ask(agent, Cache_Control="no-cache").status_code == 403, 30)
     problem(client.poll("json"), 403, "upstream_denied")
     assert "fanfold_change_logs 0" in requests.get(f"{agent.program.admin}/metrics", timeout=30).text
@@ -350,7 +346,7 @@ def test_a_revoked_key_loses_its_logs_with_its_rows(agent_of, upstream):
     problem(client.poll("json"), 410, "cursor_gone")
 
 
-def test_a_result_too_large_to_be_followed_has_no_cursor_and_says_why(agent_of, upstream):
+def test_a_result_too_large_to_follow_has_no_cursor_and_a_reason(agent_of, upstream):
     agent = agent_of(make_rows(400, 20), *NEVER, "--cursor-bytes", "32KiB")
     for format in ("ndjson", "json"):
         answer = ask(agent, f"format={format}")
@@ -360,7 +356,7 @@ def test_a_result_too_large_to_be_followed_has_no_cursor_and_says_why(agent_of, 
     assert few["cursor"] is not None
 
 
-def test_questions_that_do_not_fit_together_get_no_cursor_rather_than_one_that_dies_at_once(agent_of, upstream):
+def test_gives_no_cursor_without_room_for_its_change_log(agent_of, upstream):
     agent = agent_of(make_rows(400, 20), *NEVER, "--cursor-bytes", "64KiB")
     queries = [f"status={status}" for status in ("completed", "busy", "failed", "error", "no-answer", "completed,busy,failed")]
     queries += [f"provider={provider}" for provider in ("plivo", "twilio", "exotel")]
@@ -372,7 +368,7 @@ def test_questions_that_do_not_fit_together_get_no_cursor_rather_than_one_that_d
             assert ask(agent, f"{query}&since={cursor}").json()["cursor"] == cursor, query
 
 
-def test_an_old_client_gets_lines_in_one_piece(agent_of, upstream):
+def test_an_http_1_0_client_gets_lines_with_a_length(agent_of, upstream):
     agent = agent_of(make_rows(40, 5), *NEVER, days=10)
     address = urlsplit(agent.base)
     with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
@@ -386,10 +382,9 @@ def test_an_old_client_gets_lines_in_one_piece(agent_of, upstream):
     assert json.loads(body.splitlines()[-1])["@end"]["count"] == 40
 
 
-def test_what_is_followed_is_in_the_metrics_and_in_no_log(agent_of, upstream):
+def test_cursors_are_in_the_metrics_but_not_in_the_log(agent_of, upstream):
     agent = agent_of(make_rows(40, 5), *NEVER, days=10)
-    client = Client(agent)
-    client.poll()
+    client = polled(agent)
     problem(ask(agent, "since=SECRETSECRET"), 400, "invalid_request")
     metrics = requests.get(f"{agent.program.admin}/metrics", timeout=30).text
     assert "fanfold_change_logs 1" in metrics and "fanfold_change_log_bytes" in metrics
@@ -399,8 +394,7 @@ def test_what_is_followed_is_in_the_metrics_and_in_no_log(agent_of, upstream):
 def test_now_is_part_of_the_result(agent_of, upstream):
     created = now() - 2 * SECOND
     agent = agent_of(make_rows(10, 1), *ALWAYS, days=2)
-    client = Client(agent)
-    client.poll()
+    client = polled(agent)
     upstream.agents[agent.id].add([Row(id="0c9fa1de-8a07-4ffb-a31f-6ecf0a8b4d57", created=created, updated=created, status="queued")])
     client.poll()
     assert client.given == 1 and client.rows == truth(agent)

@@ -1,4 +1,4 @@
-"""One cursor for several agents: agents that appear bring rows, agents that go bring removals, once upstream confirmed it."""
+"""One cursor for several agents: new agents bring rows, and deleted agents removals once upstream confirms them."""
 
 import json
 import random
@@ -17,7 +17,7 @@ ALWAYS = ("--live-ttl", "0s", "--settling-ttl", "0s", "--settled-ttl", "0s", "--
 
 
 class Several:
-    """Keeps the rows of several agents, by agent and id."""
+    """A client that keeps rows by agent and id."""
 
     def __init__(self, base: str, agents: str, key: str = KEY):
         self.base, self.agents, self.key = base, agents, key
@@ -26,7 +26,7 @@ class Several:
         self.given = self.removed = 0
 
     def ask(self, path: str) -> requests.Response:
-        # The list of agents is asked for again each time.
+        # Requests the list of agents every time.
         headers = {"Authorization": f"Bearer {self.key}", "Cache-Control": "max-age=1"}
         return requests.get(f"{self.base}/agents/{self.agents}/executions/{path}", headers=headers, timeout=60)
 
@@ -118,7 +118,7 @@ def test_a_client_has_what_all_returns_after_every_response(gateway, upstream, a
     assert client.cursor == before, "the order of agents does not matter"
 
 
-def test_agents_that_appear_bring_rows_and_agents_that_go_bring_removals(gateway, upstream):
+def test_new_agents_bring_rows_and_deleted_agents_removals(gateway, upstream):
     base, ids = make(gateway, upstream, (20, 30))
     client = Several(base, "all")
     client.poll("json")
@@ -136,7 +136,7 @@ def test_agents_that_appear_bring_rows_and_agents_that_go_bring_removals(gateway
 
 
 class WithoutOne(dict):
-    """Agents of which one is there, and not listed."""
+    """Agents of which one exists but is not listed."""
 
     hidden = ""
 
@@ -144,7 +144,7 @@ class WithoutOne(dict):
         return [agent for id, agent in self.items() if id != self.hidden]
 
 
-def test_an_agent_that_the_list_left_out_once_is_not_removed(gateway, upstream):
+def test_an_agent_missing_from_one_list_is_not_removed(gateway, upstream):
     base, ids = make(gateway, upstream, (20, 30))
     client = Several(base, "all")
     client.poll("json")
@@ -158,7 +158,7 @@ def test_an_agent_that_the_list_left_out_once_is_not_removed(gateway, upstream):
     assert (client.given, client.removed, client.rows) == (0, 0, client.truth())
 
 
-def test_one_agent_that_can_not_be_read_fails_the_response_and_removes_nothing(gateway, upstream):
+def test_an_unreadable_agent_fails_the_response_and_removes_nothing(gateway, upstream):
     base, ids = make(gateway, upstream, (20, 30), "--stale-if-error", "0s", "--request-deadline", "5s")
     client = Several(base, ",".join(ids))
     client.poll("json")
@@ -167,7 +167,7 @@ def test_one_agent_that_can_not_be_read_fails_the_response_and_removes_nothing(g
     problem(client.poll("ndjson"), 404, "agent_not_found")
 
 
-def test_a_cursor_of_all_is_not_one_of_the_same_agents_by_name(gateway, upstream):
+def test_a_cursor_for_all_does_not_work_for_the_same_agents_by_id(gateway, upstream):
     base, ids = make(gateway, upstream, (5, 5))
     client = Several(base, "all")
     client.poll("json")
@@ -175,7 +175,7 @@ def test_a_cursor_of_all_is_not_one_of_the_same_agents_by_name(gateway, upstream
     assert "agents" in problem(client.poll("json"), 400, "invalid_request")["detail"]
 
 
-def test_the_cursors_of_two_tokens_for_all_are_apart(gateway, upstream, tmp_path):
+def test_a_cursor_for_all_works_only_with_its_token(gateway, upstream, tmp_path):
     ids = sorted(str(uuid.uuid4()) for _ in range(2))
     for seed, id in enumerate(ids):
         upstream.agent(id, make_rows(5, 5, seed=seed), KEY, days=10)

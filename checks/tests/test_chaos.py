@@ -1,4 +1,4 @@
-"""The short form of checks/long/chaos.py."""
+"""A short run of checks/long/chaos.py."""
 
 import chaos
 

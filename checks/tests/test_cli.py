@@ -1,4 +1,4 @@
-"""Commands and their settings, and how a process starts and ends."""
+"""Commands and settings, and how processes start and stop."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def test_check_accepts_valid_settings_and_exits():
     assert run("serve", "--check").returncode == 0
 
 
-def test_reports_every_fault_at_once():
+def test_reports_all_invalid_settings_at_once():
     checked = run("serve", "--check", "--fan-out", "none", "--live-ttl", "10 parsecs", "--upstream-rate", "450")
     assert checked.returncode == BAD_SETTINGS
     for flag in ("--fan-out", "--live-ttl", "--upstream-rate"):
@@ -34,7 +34,7 @@ def test_reports_every_fault_at_once():
         ({"FANFOLD_LIVE_TLL": "10s"}, ["FANFOLD_LIVE_TLL", "FANFOLD_LIVE_TTL"]),
     ],
 )
-def test_a_bad_variable_is_named(variables, named):
+def test_an_error_names_the_invalid_variable(variables, named):
     checked = run("serve", "--check", **variables)
     assert checked.returncode == BAD_SETTINGS
     for name in named:
@@ -57,17 +57,17 @@ def test_ignores_variables_of_other_commands_and_of_kubernetes():
     ],
     ids=lambda flags: flags[0],
 )
-def test_settings_that_cannot_work_do_not_start(flags):
+def test_contradictory_settings_are_refused(flags):
     assert run("serve", "--check", *flags).returncode == BAD_SETTINGS
 
 
-def test_a_token_that_has_expired_is_not_made():
+def test_refuses_to_make_an_expired_token():
     made = run("token", "new", "--name", "old", "--agents", "*", "--expires", "2020-01-01T00:00:00Z")
     assert (made.returncode, made.stdout) == (64, ""), made.stdout
     assert "--expires" in made.stderr
 
 
-def test_a_held_key_without_tokens_does_not_start(tmp_path):
+def test_a_held_key_needs_tokens(tmp_path):
     key = tmp_path / "key"
     key.write_text("bn-check")
     checked = run("serve", "--check", "--upstream-key-file", str(key))
@@ -83,7 +83,7 @@ def test_help_lists_defaults_and_variables(command):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it_in_order(gateway, upstream, how):
+def test_a_signal_stops_it_gracefully(gateway, upstream, how):
     program = gateway(upstream.url)
     assert program.stop(how, seconds=5) == 0
 
@@ -129,7 +129,7 @@ def test_purges_an_agent(agent_of, upstream):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
-def test_the_demo_prints_what_works(tmp_path):
+def test_the_commands_that_the_demo_prints_work(tmp_path):
     program = start_demo(tmp_path)
     try:
         printed = program.output()

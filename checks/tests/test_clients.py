@@ -1,4 +1,4 @@
-"""Clients that are slow, greedy, old or many: each is served, and none of them slows the others."""
+"""Slow, greedy, old and many clients: each is served, and none slows others down."""
 
 import asyncio
 import contextlib
@@ -12,17 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 import requests
-from answers import NDJSON, PATIENCE, Agent, assert_same, lines, problem
+from answers import NDJSON, PATIENCE, Agent, assert_same, lines
 from polling import wait_until
 from rows import make_rows
 
-# The gateway's own: how long a request's head may take.
+# The gateway's limit for the head of a request.
 HEAD_SECONDS = 15
 CRLF = b"\r\n"
 
 
 def connect(agent: Agent, receive_buffer: int | None = None) -> socket.socket:
-    """A connection to the gateway, perhaps one that takes in little beyond what is read."""
+    """A connection to the gateway, optionally with a small receive buffer."""
     client = socket.socket()
     if receive_buffer:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -40,7 +40,7 @@ def request(agent: Agent, version: str = "1.1", query: str = "", **headers: str)
 
 
 def read_answer(client: socket.socket, rest: bytes = b"") -> tuple[bytes, bytes, bytes]:
-    """Head and body of an answer with a length, and what came after it."""
+    """The head and the body of a response with a length, and the bytes after it."""
     while b"\r\n\r\n" not in rest:
         piece = client.recv(1 << 16)
         assert piece, rest
@@ -89,7 +89,7 @@ def test_an_http_1_0_client_gets_a_length_and_never_chunks(agent_of, query):
         client.sendall(request(agent, "1.0", query))
         head, body, rest = read_answer(client)
         assert b"transfer-encoding" not in head.lower() and not rest
-        # Such a client asks for the end of the connection, or gets it.
+        # The connection ends unless the client asked to keep it.
         assert client.recv(1) == b""
     if query:
         got = lines(body)
@@ -100,7 +100,7 @@ def test_an_http_1_0_client_gets_a_length_and_never_chunks(agent_of, query):
         assert json.loads(body)["total"] == 300
 
 
-def test_a_failure_is_a_status_to_an_http_1_0_client(agent_of, upstream):
+def test_an_http_1_0_client_gets_a_failure_as_a_status(agent_of, upstream):
     upstream.latency = 0.02
     agent = agent_of(make_rows(1_000, 60), "--request-deadline", "2s", "--fan-out", "1", days=61)
 
@@ -165,7 +165,7 @@ def test_many_streams_share_a_connection(agent_of, connections):
 
     async def ask_all() -> None:
         async with contextlib.AsyncExitStack() as stack:
-            # Without HTTP/1 it begins with HTTP/2, unasked.
+            # Without HTTP/1, httpx uses HTTP/2 without negotiation.
             made = [httpx.AsyncClient(http1=False, http2=True, timeout=PATIENCE) for _ in range(connections)]
             clients = [await stack.enter_async_context(client) for client in made]
             await asyncio.gather(*(ask(clients[n % connections]) for n in range(100)))
@@ -181,13 +181,13 @@ def test_cuts_off_a_client_that_reads_nothing_but_not_a_slow_one(agent_of):
             client.sendall(request(agent, query="?format=ndjson&end_record=true"))
         body = b""
         for _ in range(40):
-            # Slower than the time-out for all of it, faster than it for any part.
+            # The complete body takes longer than the timeout, but no part of it does.
             body += slow.recv(16 << 10)
             time.sleep(0.1)
         wait_until(lambda: under_way(agent) == 1)
         body += read_to_end_of_chunks(slow, body)
         assert b'"complete":true' in body[-300:]
-        # What was on its way may still be there; the end is not.
+        # Buffered bytes may still arrive, but not the end.
         assert b'"complete":true' not in read_to_end(stalled)
     wait_until(lambda: under_way(agent) == 0)
 
@@ -206,12 +206,12 @@ def test_refuses_requests_above_the_limit(agent_of, upstream):
     agent = agent_of(rows, "--max-questions", "4", days=7)
     assert_same(agent.rows(), rows)
     upstream.latency = 6
-    # What was read within the last second serves `no-cache` as well.
+    # Rows read within the last second serve `no-cache`, too.
     time.sleep(1.2)
     with ThreadPoolExecutor(40) as threads:
-        # Each needs one page that takes its time, and they share it.
+        # All need the same slow page, and share it.
         asked = [threads.submit(agent.ask, Cache_Control="no-cache") for _ in range(40)]
-        # One caller leaves a place to others.
+        # One caller can't take all places.
         wait_until(lambda: under_way(agent) >= 3)
         for path in ("/livez", "/readyz", "/metrics"):
             assert requests.get(agent.program.admin + path, timeout=5).status_code == 200
@@ -223,14 +223,14 @@ def test_refuses_requests_above_the_limit(agent_of, upstream):
         if answer.status_code != 200:
             assert answer.json()["code"] in ("rate_limited", "overloaded"), answer.text
             assert int(answer.headers["Retry-After"]) >= 1
-            # Told at once, not after a wait for a place.
+            # The refusal is immediate.
             assert answer.elapsed.total_seconds() < 5
     upstream.latency = 0
     wait_until(lambda: under_way(agent) == 0)
     assert_same(agent.rows(), rows)
 
 
-def test_clients_that_leave_release_everything(agent_of, upstream):
+def test_clients_that_leave_release_their_resources(agent_of, upstream):
     rows = make_rows(1_000, 60)
     agent = agent_of(rows, "--fan-out", "2", days=61)
     upstream.latency = 0.1
@@ -244,7 +244,7 @@ def test_clients_that_leave_release_everything(agent_of, upstream):
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     wait_until(lambda: under_way(agent) == 0)
-    # The read that nobody waits for any more stops at its next page.
+    # A read without callers stops at its next page.
     wait_until(lambda: agent.program.metric("fanfold_upstream_in_flight") == 0)
     upstream.latency = 0
     assert_same(agent.lines(), rows)

@@ -1,4 +1,4 @@
-"""The system's clock is wrong at the start, or set while the gateway runs: responses stay whole, and `as_of` is upstream's time."""
+"""The system clock is wrong at the start or changes later: responses stay complete, and `as_of` is upstream's time."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from rows import SECOND, Row, make_rows, micros_of, now
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 FLAGS = ("--live-ttl", "1s", "--settling-ttl", "1s", "--commit-lag", "1s", "--upstream-rate", "0")
 HOUR = 3_600
-# What the gateway is started with, and what its clock is set to afterwards, in seconds from the right time.
+# The error of the clock at the start and afterwards, in seconds.
 CASES = {
     "an hour behind, then set right": (-HOUR, 0),
     "an hour ahead, then set right": (HOUR, 0),
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.skipif(LIBRARY is None, reason="faketime is not install
 
 
 def fresh(count: int, over: int) -> list[Row]:
-    """Executions of the last `over` seconds, the youngest some seconds old."""
+    """Executions of the last `over` seconds. The newest is a few seconds old."""
     at = [now() - (5 + number * (over - 5) // count) * SECOND for number in range(count)]
     return [Row(f"fresh-{over}-{number}", created, created) for number, created in enumerate(at)]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_clock_that_is_wrong_or_set_loses_no_row(agent_of, upstream, tmp_path, case):
+def test_a_wrong_clock_and_a_changed_clock_lose_no_row(agent_of, upstream, tmp_path, case):
     before, after = CASES[case]
     offset = tmp_path / "offset"
     offset.write_text(f"{before:+d}")
@@ -64,7 +64,7 @@ def test_a_clock_that_is_wrong_or_set_loses_no_row(agent_of, upstream, tmp_path,
     assert [round(int(seconds) / HOUR) for seconds in logged] == ([-before // HOUR] if before else []), logged
 
 
-def test_without_upstreams_date_the_present_is_a_minute_back(agent_of, upstream):
+def test_without_upstreams_date_as_of_is_a_minute_ago(agent_of, upstream):
     upstream.without_date = True
     agent = agent_of(make_rows(60, 3) + fresh(10, 50), *FLAGS, days=4)
     answer = agent.ask()

@@ -30,7 +30,7 @@ def test_a_hundred_callers_cost_upstream_what_one_costs(agent_of, upstream, late
     upstream.forget_log()
     together = agent_of(rows, days=31)
     texts = asyncio.run(ask_many(together, CALLERS))
-    # The page that is sent ahead of the check of the key may be of no use, if upstream's clock was learned meanwhile.
+    # The page that is prefetched with the check of the key may be of no use once upstream's clock is known.
     assert len(upstream.log) <= cost + 1
     for text in set(text.partition('"data":')[2] for text in texts):
         assert_same(raw_rows('"data":' + text), rows)
@@ -52,7 +52,7 @@ def test_the_first_caller_leaving_changes_nothing_for_the_others(agent_of, upstr
             # The first page is asked for together with the check of the key: there is no reading to share before that.
             await asyncio.to_thread(wait_until, lambda: len(upstream.pages) >= 3, every=0.005)
             others = asyncio.create_task(ask_many(together, 20))
-            # If the first one leaves before anybody has joined, its reading stops, as it should.
+            # If the first caller leaves before others join, its read rightly stops.
             await asyncio.to_thread(
                 wait_until, lambda: first.done() or together.program.metric("fanfold_questions") >= 21, every=0.01
             )

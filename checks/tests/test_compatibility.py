@@ -1,4 +1,4 @@
-"""Programs written for upstream work after only the base URL changes."""
+"""Programs written for upstream work with nothing but another base URL."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from rows import DAY, SECOND, make_rows, now, text_of
 
 
 async def every_page(base: str, agent_id: str, key: str) -> list[str]:
-    """The loop of upstream's own guide: no dates, the page number up while there is more."""
+    """The loop of upstream's guide: without dates, page after page while there is more."""
     pages, page_number = [], 1
     timeout = aiohttp.ClientTimeout(total=PATIENCE)
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}, timeout=timeout) as session:
@@ -26,7 +26,7 @@ async def every_page(base: str, agent_id: str, key: str) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [0, 50, 1_234])
-def test_the_loop_of_upstreams_guide_gets_everything(agent_of, upstream, count):
+def test_the_loop_of_upstreams_guide_gets_every_row(agent_of, upstream, count):
     rows = make_rows(count, 80)
     upstream.require_window = True
     agent = agent_of(rows, "--live-ttl", "10m")
@@ -35,12 +35,12 @@ def test_the_loop_of_upstreams_guide_gets_everything(agent_of, upstream, count):
     for number, page in enumerate(pages, 1):
         envelope = json.loads(page)
         assert (envelope["page_number"], envelope["page_size"]) == (number, 50)
-        # Where the history ends is known to the page that ends it.
+        # Only the last page has a total.
         assert envelope.get("total") == (count if number == len(pages) else None)
     assert all("from" in seen.query for seen in upstream.pages)
 
 
-def test_a_page_with_dates_is_upstreams_byte_for_byte(agent_of, upstream):
+def test_a_page_with_dates_has_upstreams_bytes(agent_of, upstream):
     agent = agent_of(make_rows(300, 10))
     end = now() - DAY
     query = f"page_number=2&page_size=20&from={text_of(end - 6 * DAY)}&to={text_of(end)}&status=completed"
@@ -57,7 +57,7 @@ def test_a_page_with_dates_is_upstreams_byte_for_byte(agent_of, upstream):
     assert upstream.pages == []
 
 
-def test_upstreams_refusal_keeps_its_status_and_place(agent_of, upstream):
+def test_passes_on_the_status_and_the_text_of_upstreams_error(agent_of, upstream):
     agent = agent_of(make_rows(30, 10))
     end = now() // SECOND * SECOND
     url = f"{agent.base}/v2/agent/{agent.id}/executions"

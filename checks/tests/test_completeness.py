@@ -1,4 +1,4 @@
-"""One request returns every execution: once, in order, with upstream's bytes."""
+"""One request returns every execution once, in order, with upstream's bytes."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def test_both_formats_have_every_row_once_byte_for_byte(agent_of, upstream, hist
     assert all(micros_of(seen.query["from"]) > asked_at - DAY for seen in upstream.pages)
 
 
-def test_upstream_is_only_asked_what_every_version_of_it_accepts(agent_of, upstream, history):
+def test_sends_upstream_only_parameters_that_every_version_accepts(agent_of, upstream, history):
     agent = agent_of(history)
     upstream.latency = 0.01
     agent.rows()
@@ -41,20 +41,20 @@ def test_upstream_is_only_asked_what_every_version_of_it_accepts(agent_of, upstr
     assert upstream.most_in_flight <= 8
 
 
-def test_fan_out_is_as_set(agent_of, upstream):
+def test_the_fan_out_is_as_configured(agent_of, upstream):
     agent = agent_of(make_rows(1_000, 6), "--fan-out", "3")
     upstream.latency = 0.02
     agent.rows()
     assert 2 <= upstream.most_in_flight <= 3
 
 
-def test_an_agent_without_executions_has_an_empty_complete_answer(agent_of):
+def test_an_agent_without_executions_has_an_empty_complete_response(agent_of):
     agent = agent_of([])
     assert agent.rows() == []
     assert agent.lines() == []
 
 
-def test_a_start_in_the_future_is_an_empty_complete_answer(agent_of, upstream):
+def test_a_start_in_the_future_gives_an_empty_complete_response(agent_of, upstream):
     agent = agent_of(make_rows(10, 3))
     assert agent.rows("from=2100-01-01T00:00:00Z") == []
 
@@ -67,7 +67,7 @@ def test_both_ends_are_inclusive(agent_of):
     assert_same(got, rows[40:151])
 
 
-def test_the_verdict_line_closes_a_stream(agent_of):
+def test_a_stream_ends_with_its_end_record(agent_of):
     rows = make_rows(300, 30)
     lines = agent_of(rows).lines("end_record=true")
     verdict = json.loads(lines.pop())["@end"]
@@ -94,7 +94,7 @@ def test_a_known_etag_gets_no_body(agent_of):
     assert agent.ask(If_None_Match='W/"other"').status_code == 200
 
 
-def test_the_coding_changes_no_byte(agent_of):
+def test_a_content_coding_changes_no_byte(agent_of):
     agent = agent_of(make_rows(500, 30))
     plain = agent.ask(Accept_Encoding="identity")
     packed = agent.ask(Accept_Encoding="gzip")
@@ -116,7 +116,7 @@ def test_responses_say_how_they_may_be_cached(agent_of):
         assert answer.headers[name]
 
 
-def test_rows_without_a_date_stay_where_upstream_lists_them(agent_of, upstream):
+def test_undated_rows_keep_their_place_in_upstreams_list(agent_of, upstream):
     rows = sorted(make_rows(40, 5), key=lambda row: row.created, reverse=True)
     agent = agent_of(rows)
     undated = [row.raw.replace(b"created_at", b"made_at") if at % 3 == 1 else row.raw for at, row in enumerate(rows)]

@@ -1,7 +1,7 @@
-"""The console in a browser: every state, no fault in the page, no key where it does not belong.
+"""The console in a browser, in every state.
 
-scenarios.mjs drives Debian's Chromium; here is what stands behind the page. Each scenario also checks, for all its pages, that
-the content security policy was never violated and that nothing went to another place.
+checks/console/scenarios.mjs drives Debian's Chromium, and these tests start the gateways behind the page. Each scenario also
+checks that its pages never violate the content security policy and send nothing elsewhere.
 """
 
 import json
@@ -35,34 +35,32 @@ def place(simulator, gateway):
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Paris", "America/New_York", "Asia/Kolkata"])
-def test_the_consoles_arithmetic(zone):
+def test_unit_tests_pass_in_zone(zone):
     command = [tool("node"), "--test", str(ROOT / "checks/console/units.test.mjs")]
     done = subprocess.run(command, env=clean_environment(TZ=zone), capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stdout[-4_000:]
 
 
-def test_the_types_of_the_console():
+def test_the_types_of_the_console_check():
     compiler = ROOT / "target/console/node_modules/.bin/tsc"
     done = subprocess.run([compiler, "-p", ROOT / "console"], capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stdout[-4_000:]
 
 
-def test_vendored_files_are_those_of_their_packages():
+def test_vendored_files_match_their_packages():
     done = subprocess.run([ROOT / "scripts/vendor-console", "--check"], capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_everything_of_an_agent_is_shown_and_right(place):
+@pytest.mark.parametrize(
+    "scenario", ["everything", "unchanged", "phone", "cutOff", "cutOffFile", "oldZoneName", "million"]
+)
+def test_scenario_of_one_agent(place, scenario):
     program, agent = place()
-    drive("everything", program.url, agent=agent)
+    drive(scenario, program.url, agent=agent)
 
 
-def test_what_is_unchanged_is_not_sent_again(place):
-    program, agent = place()
-    drive("unchanged", program.url, agent=agent)
-
-
-def test_the_keyboard_is_enough(place):
+def test_works_with_the_keyboard_alone(place):
     program, _ = place()
     drive("keyboard", program.url)
 
@@ -73,22 +71,17 @@ def test_a_key_in_the_query_is_neither_used_nor_logged(place):
     assert "bn-in-the-query" not in program.output()
 
 
-def test_a_key_behind_the_hash_is_never_logged(place):
+def test_a_key_in_the_fragment_is_never_logged(place):
     program, agent = place(flags=("--log", "debug"))
     drive("state", program.url, agent=agent, kind="complete", words=["600 calls|calls"])
     assert KEY not in program.output()
 
 
-def test_a_phone_is_wide_enough(place):
-    program, agent = place()
-    drive("phone", program.url, agent=agent)
-
-
-def test_below_a_path_prefix_every_request_stays_there(place, tmp_path):
+def test_works_below_a_path_prefix(place, tmp_path):
     if program_of("nginx") is None:
         pytest.skip("nginx is not on this machine")
     program, agent = place()
-    # nginx works as somebody else.
+    # nginx runs as another user.
     tmp_path.chmod(0o777)
     hop = nginx_below(tmp_path, program.url.removeprefix("http://"), "/tools/fanfold/")
     try:
@@ -97,20 +90,20 @@ def test_below_a_path_prefix_every_request_stays_there(place, tmp_path):
         hop.stop()
 
 
-def test_a_range_without_calls_is_said_to_be_empty(place):
+def test_shows_that_a_range_is_empty(place):
     program, agent = place("--span", "30d", "--epoch", "2026-01-01T00:00:00Z")
     drive("state", program.url, agent=agent, kind="empty", words=["0 calls", "no calls in this range"])
 
 
-def test_rows_that_arrive_are_counted_while_the_page_loads(simulator, gateway):
+def test_counts_rows_while_they_load(simulator, gateway):
     upstream = simulator("--latency", "400ms", "--executions", "1000", "--stable-ties")
     program = gateway(upstream.url, "--fan-out", "1")
     drive("loading", program.url, agent=first_agent(upstream))
 
 
-def test_a_part_that_is_missing_is_named(place, tmp_path):
+def test_names_a_missing_part(place, tmp_path):
     day = date.today() - timedelta(days=15)
-    # Windows that begin on one of ten days can't be read; there is at least one, and there are others.
+    # Windows that begin on one of ten days can't be read. At least one window does, and others don't.
     prefix = f"{day.replace(day=min(day.day, 29))}"[:9]
     script = tmp_path / "faults"
     # A refusal of single pages is final at once. A 500 would be retried for up to half a minute before the part counts as missing.
@@ -119,28 +112,28 @@ def test_a_part_that_is_missing_is_named(place, tmp_path):
     drive("state", program.url, agent=agent, range="30d", kind="partial", words=["Incomplete", " to ", "upstream_unavailable"])
 
 
-def test_an_upstream_that_is_down_is_an_error_with_a_request_id(place, tmp_path):
+def test_shows_an_upstream_failure_with_a_request_id(place, tmp_path):
     script = tmp_path / "faults"
     script.write_text("503 path=/v2/agent/\n")
     program, agent = place("--fault-script", str(script))
     drive("state", program.url, agent=agent, kind="error", words=["Failed", "Request id: [0-9a-f]", "again"])
 
 
-def test_the_last_known_totals_are_shown_as_out_of_date_while_upstream_fails(simulator, gateway):
+def test_marks_totals_as_out_of_date_while_upstream_fails(simulator, gateway):
     upstream = simulator("--latency", "0ms", "--executions", "200", "--stable-ties")
     program = gateway(upstream.url, "--live-ttl", "1s", "--settling-ttl", "1s")
     agent = first_agent(upstream)
     drive("stale", program.url, agent=agent, pid=upstream.process.pid)
 
 
-def test_a_wait_for_the_budget_is_counted_down(place):
+def test_counts_down_while_it_waits_for_the_budget(place):
     program, agent = place(flags=("--upstream-rate", "1/min", "--request-deadline", "2s"))
-    # This takes the only request. With one left, the page would show what it brings and say that the rest is missing.
+    # This uses the only request. Otherwise the page would show the rows of one request and report the rest as missing.
     assert requests.get(f"{program.url}/status", headers={"Authorization": f"Bearer {KEY}"}, timeout=10).ok
     drive("state", program.url, agent=agent, range="30d", kind="limited", words=["rate limit", r"in \d+ (s|min)"])
 
 
-def test_a_key_that_upstream_refuses_is_not_allowed(upstream, gateway):
+def test_shows_that_a_key_is_not_allowed(upstream, gateway):
     program = gateway(upstream.url)
     agent = str(uuid.uuid4())
     upstream.agent(agent, make_rows(5, 5), KEY)
@@ -148,7 +141,7 @@ def test_a_key_that_upstream_refuses_is_not_allowed(upstream, gateway):
     drive("state", program.url, key="bn-denied", agent=agent, kind="forbidden", words=["Not allowed"])
 
 
-def test_a_token_that_the_gateway_does_not_know_is_forgotten(simulator, gateway, tmp_path):
+def test_forgets_a_token_that_the_gateway_refuses(simulator, gateway, tmp_path):
     upstream = simulator("--executions", "50")
     flags, tokens = held_flags(tmp_path, all="*")
     program = gateway(upstream.url, *flags)
@@ -157,36 +150,21 @@ def test_a_token_that_the_gateway_does_not_know_is_forgotten(simulator, gateway,
     assert tokens["all"] not in program.output()
 
 
-def test_an_agents_id_serves_where_the_list_is_not_forwarded(place):
+def test_accepts_an_agents_id_without_the_list_of_agents(place):
     program, agent = place(flags=("--forward", "none"))
     drive("pastedAgent", program.url, agent=agent)
 
 
-def test_several_agents_are_shown_together(simulator, gateway):
+def test_shows_several_agents_together(simulator, gateway):
     upstream = simulator("--latency", "0ms", "--agents", "3", "--executions", "200", "--span", "20d", "--stable-ties")
     program = gateway(upstream.url)
     agents = re.findall(r"Agent ([0-9a-f-]{36}) has", upstream.output())
     drive("severalAgents", program.url, agents=agents, calls=600)
 
 
-def test_a_stream_that_a_proxy_cut_off_is_not_taken_for_a_whole_one(place):
-    program, agent = place()
-    drive("cutOff", program.url, agent=agent)
-
-
-def test_a_file_that_a_proxy_cut_off_is_not_saved(place):
-    program, agent = place()
-    drive("cutOffFile", program.url, agent=agent)
-
-
-def test_an_old_name_of_a_zone_serves(place):
-    program, agent = place()
-    drive("oldZoneName", program.url, agent=agent)
-
-
 @dataclass(frozen=True)
 class HostileRow(Row):
-    """A row whose texts would be code if a page took them for more than texts."""
+    """A row whose texts would run as code if a page did not escape them."""
 
     @cached_property
     def raw(self) -> bytes:
@@ -202,12 +180,7 @@ class HostileRow(Row):
         return json.dumps(row).encode()
 
 
-def test_a_million_calls_are_counted_and_the_newest_are_listed(place):
-    program, agent = place()
-    drive("million", program.url, agent=agent)
-
-
-def test_text_of_upstreams_never_becomes_code(upstream, gateway):
+def test_never_runs_upstreams_texts_as_code(upstream, gateway):
     rows = [HostileRow(row.id, row.created, row.updated) for row in make_rows(20, 5)]
     agent = str(uuid.uuid4())
     upstream.agent(agent, rows, KEY)
@@ -215,7 +188,7 @@ def test_text_of_upstreams_never_becomes_code(upstream, gateway):
     drive("untrusted", program.url, agent=agent)
 
 
-def test_without_the_console_there_is_no_page(gateway, upstream):
+def test_the_console_can_be_switched_off(gateway, upstream):
     program = gateway(upstream.url, "--console=false")
     for path in ("/console", "/console/", "/console/main.mjs"):
         assert requests.get(program.url + path, timeout=10, allow_redirects=False).status_code == 404

@@ -1,4 +1,4 @@
-"""The console's table follows its rows: what changes upstream is applied by id, and the reader stays with the same calls."""
+"""The console's table applies changes of rows and keeps its scroll position."""
 
 import threading
 import uuid
@@ -16,7 +16,7 @@ ROWS = 300
 
 
 class Control:
-    """Lets a scenario change what is behind its page: `POST /name?argument=…` calls the action of that name."""
+    """Lets a scenario change the rows behind its page: `POST /name?argument=…` calls an action."""
 
     def __init__(self, actions: dict[str, Callable[..., None]]):
         class Handler(BaseHTTPRequestHandler):
@@ -46,7 +46,7 @@ class Control:
 
 @pytest.fixture
 def followed(upstream, tmp_path):
-    """Runs a scenario on an agent whose rows it can change, behind a gateway with these flags that it can restart."""
+    """Runs a scenario with an agent whose rows it can change, and a gateway with these flags that it can restart."""
     agent = upstream.agent(str(uuid.uuid4()), make_rows(ROWS, 20), KEY, days=40)
     url, admin = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     running: list[Program] = []
@@ -86,21 +86,21 @@ def followed(upstream, tmp_path):
         assert program.stop() == 0, program.output()
 
 
-def test_only_what_changed_is_sent_and_the_reader_stays_with_the_same_calls(followed):
+def test_applies_changes_and_keeps_the_scroll_position(followed):
     followed("follows")
 
 
-def test_an_open_call_is_followed_and_stays_when_it_is_gone(followed):
+def test_an_open_call_is_updated_and_stays_after_its_removal(followed):
     followed("drawerFollows")
 
 
-def test_after_a_restart_everything_is_read_again_and_what_is_gone_goes(followed):
+def test_after_a_restart_it_loads_all_rows_again(followed):
     followed("restarted")
 
 
-def test_without_a_cursor_the_newest_rows_are_read_again(followed):
+def test_without_a_cursor_it_loads_the_newest_rows_again(followed):
     followed("withoutCursor", "--cursor-bytes", "1")
 
 
-def test_a_broken_change_leaves_rows_and_cursor_as_they_were(followed):
+def test_a_broken_response_changes_neither_rows_nor_cursor(followed):
     followed("brokenChanges")

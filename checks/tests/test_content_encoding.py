@@ -33,7 +33,7 @@ def question(agent: Agent) -> str:
 
 
 def ended() -> str:
-    """The last instant of a span that has ended, so that every answer about it is the same."""
+    """The end of a span in the past, so that responses do not change."""
     return text_of(now() - 3600 * SECOND)
 
 
@@ -101,7 +101,7 @@ def test_programs_read_every_byte(agent, client, media):
 
 
 @pytest.mark.parametrize("media", [JSON, NDJSON])
-def test_gzip_finds_nothing_wrong(agent, media):
+def test_gzip_accepts_every_body(agent, media):
     headers = agent.headers | {"Accept": media, "Accept-Encoding": "gzip"}
     with requests.get(question(agent), headers=headers, stream=True, timeout=PATIENCE) as answer:
         packed = answer.raw.read(decode_content=False)
@@ -114,7 +114,7 @@ def test_gzip_finds_nothing_wrong(agent, media):
 
 
 @pytest.mark.parametrize("query", ["status=busy", "call_type=inbound"])
-def test_parts_of_entries_are_packed_as_well(agent, query):
+def test_parts_of_entries_are_compressed_too(agent, query):
     for media in (JSON, NDJSON):
         plain, packed = (
             agent.ask(f"{query}&to={ended()}", Accept=media, Accept_Encoding=coding)
@@ -130,7 +130,7 @@ def rows_of(body: bytes, media: str) -> list[str]:
 
 
 class Held:
-    """An upstream that fails for its second window until somebody has read a row of the first."""
+    """An upstream that fails for the second window until a client has read a row of the first."""
 
     def __init__(self, upstream):
         self.was_read = threading.Event()
@@ -190,7 +190,7 @@ try {
 
 
 def pieces_of_chromium(url: str, headers: dict[str, str], first: Callable[[], None], directory: Path) -> bytes:
-    """A page that reads the stream with fetch, and tells a server of ours what it saw."""
+    """A page that reads the stream with fetch and reports to a local server."""
     reports: dict[str, bytes] = {}
     is_over = threading.Event()
 
@@ -234,7 +234,7 @@ def pieces_of_chromium(url: str, headers: dict[str, str], first: Callable[[], No
 
 
 @pytest.mark.parametrize("client", ["curl", "node", "httpx", "chromium"])
-def test_rows_are_read_as_they_come(agent_of, upstream, client, tmp_path):
+def test_clients_get_compressed_rows_as_they_arrive(agent_of, upstream, client, tmp_path):
     rows = make_rows(30, 5) + make_rows(30, 5, seed=2, until=now() - 8 * DAY)
     agent = agent_of(rows, "--cors-origin", "*", days=13)
     held = Held(upstream)
@@ -243,6 +243,6 @@ def test_rows_are_read_as_they_come(agent_of, upstream, client, tmp_path):
         body = pieces_of_chromium(agent.url, headers, held.was_read.set, tmp_path / "profile")
     else:
         body = globals()[f"pieces_of_{client}"](agent.url, headers, held.was_read.set)
-    # Refused or not asked for yet: the second window was not to be had before.
+    # The second window could not be read before that.
     assert held.was_read.is_set()
     assert len(body.splitlines()) == 60

@@ -1,4 +1,4 @@
-"""CSV: what Python's reader, DuckDB and pandas get back is the rows, and what fails is refused as a whole."""
+"""CSV: Python's reader, DuckDB and pandas read every cell back, and failures refuse the complete response."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ def read(answer: requests.Response) -> list[list[str]]:
 
 
 def cell(row: dict, literals: dict, path: str) -> str:
-    """The text of a cell, from the row as Python reads it."""
+    """The expected text of a cell, from the row parsed in Python."""
     value = row
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
@@ -64,18 +64,18 @@ def test_duckdb_and_pandas_get_every_cell_back(agent_of, tmp_path):
     frame = pandas.read_csv(file, dtype=str, keep_default_na=False)
     assert list(frame.columns) == header and frame.values.tolist() == table
 
-    # As the recipe reads it; and with what DuckDB finds out by itself, which is only told what a quote is.
+    # As in the recipe, and with DuckDB's detection of everything but the quote.
     for options in ("quote = '\"', escape = '\"', all_varchar = true", "all_varchar = true"):
         found = duckdb.sql(f"SELECT * FROM read_csv('{file}', {options})")
         assert found.columns == header
         assert [["" if cell is None else cell for cell in row] for row in found.fetchall()] == table
 
 
-def test_duckdb_finds_quotes_that_come_after_the_rows_that_it_samples(agent_of, tmp_path):
+def test_duckdb_recognizes_quotes_after_its_sample(agent_of, tmp_path):
     columns = "id,status,created_at"
     header, row, *_ = agent_of(make_rows(1, 1)).ask(f"format=csv&fields={columns}").content.split(b"\r\n")
     file = tmp_path / "executions.csv"
-    # A reader that sees no quote in the first 20,000 or so rows, nor in the header, fails at the first one after them.
+    # DuckDB samples some 20,000 rows. Without a quote in them or in the header, it fails at the first one afterwards.
     id, _, created = row.split(b",")
     late = b",".join([id, b'"no answer, ""late"""', created])
     file.write_bytes(b"\r\n".join([header, *[row] * 24_000, late, *[row] * 1_000, b""]))
@@ -105,7 +105,7 @@ def test_a_failure_refuses_the_whole_csv(agent_of, upstream):
         assert "Preference-Applied" not in answer.headers or "lenient" not in answer.headers["Preference-Applied"]
 
 
-def test_the_largest_csv_is_counted_in_its_own_bytes(agent_of):
+def test_the_size_limit_applies_to_the_bytes_of_the_csv(agent_of):
     rows = make_rows(300, 20)
     agent = agent_of(rows, "--max-json-bytes", "20KiB")
     document = problem(agent.ask("format=csv"), 422, "answer_too_large")

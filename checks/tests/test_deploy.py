@@ -22,13 +22,13 @@ from manifests import (
 )
 from programs import run
 
-# What is left of upstream's 500 a minute for everything else that uses the account.
+# The part of upstream's 500 a minute that is left to other users of the account.
 LIMIT = 450
-# How long answers that are cut off at the end of a drain have for their last line, and a moment for the kubelet.
+# The time for the last lines of responses that the drain cuts off, and slack for the kubelet.
 END_GRACE, MARGIN = 3, 2
-# What the process needs beside its cache and a large JSON answer, by docs/operations.md.
+# The memory that the process needs in addition to its cache and a large response, by docs/operations.md.
 HEADROOM = 256 << 20
-# Kinds that Kubernetes itself does not define; everything else must have a schema.
+# Kinds that Kubernetes does not define. All others must have a schema.
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "HTTPRoute", "BackendTrafficPolicy"}
 
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -42,11 +42,11 @@ def test_rendered_manifests_are_strictly_valid(overlay):
     assert kubernetes_validate.latest_version().startswith("1.37")
 
 
-# Each takes an overlay's manifests and returns what is wrong with them.
+# Each rule takes the manifests of an overlay and returns its violations.
 
 
 def budget(documents: list[Document]) -> list[str]:
-    """All replicas together stay within what upstream allows the organization."""
+    """All replicas together stay within upstream's limit."""
     total = 0.0
     for gateway in gateways(documents):
         name = gateway.workload["metadata"]["name"]
@@ -64,7 +64,7 @@ def budget(documents: list[Document]) -> list[str]:
 
 
 def stopping(documents: list[Document]) -> list[str]:
-    """Kubernetes waits until the gateway has stopped in order."""
+    """Kubernetes waits until the gateway has stopped gracefully."""
     faults = []
     for gateway in gateways(documents):
         hook = gateway.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
@@ -77,7 +77,7 @@ def stopping(documents: list[Document]) -> list[str]:
 
 
 def memory(documents: list[Document]) -> list[str]:
-    """There is room for the cache, a JSON answer of the largest size and the rest; what is the limit is requested."""
+    """Memory suffices for the cache, the largest response and the rest, and the request equals the limit."""
     faults = []
     for gateway in gateways(documents):
         resources = gateway.container["resources"]
@@ -91,7 +91,7 @@ def memory(documents: list[Document]) -> list[str]:
 
 
 def restricted(documents: list[Document]) -> list[str]:
-    """The pod security standard `restricted`, a read-only root, and nothing of the cluster's in the container."""
+    """The pod security standard `restricted`, a read-only root, and no access to the cluster."""
     faults = []
     for gateway in gateways(documents):
         pod, container = gateway.pod, gateway.container
@@ -113,7 +113,7 @@ def restricted(documents: list[Document]) -> list[str]:
 
 
 def references(documents: list[Document]) -> list[str]:
-    """Whatever names something else in the manifests names something that is there."""
+    """References between manifests resolve."""
     faults = []
     (gateway,) = gateways(documents)
     services = {service["metadata"]["name"]: service for service in of_kind(documents, "Service")}
@@ -169,7 +169,7 @@ def references(documents: list[Document]) -> list[str]:
 
 
 def waiting(documents: list[Document]) -> list[str]:
-    """Nothing in front of the gateway is less patient than the gateway."""
+    """Timeouts in front of the gateway are at least as long as its own."""
     faults = []
     (gateway,) = gateways(documents)
     deadline = length(gateway.setting("request-deadline"))
@@ -188,7 +188,7 @@ def waiting(documents: list[Document]) -> list[str]:
 
 
 def keeping(documents: list[Document]) -> list[str]:
-    """A tier has a volume that is large enough, and a volume of one node at a time is never waited for by two pods."""
+    """A tier has a large enough volume, and no two pods need a volume that only one node can mount."""
     faults = []
     claims = {claim["metadata"]["name"]: claim["spec"] for claim in of_kind(documents, "PersistentVolumeClaim")}
     for gateway in gateways(documents):
@@ -320,7 +320,7 @@ def test_finds_manifests_that_break_a_rule(overlay, rule, change):
 
 
 def settings_of(gateway: Gateway, tmp_path) -> dict[str, str]:
-    """The environment of a container, with files in the place of what would be mounted."""
+    """The environment of a container, with files in place of mounts."""
     environment = dict(gateway.environment)
     for name, folder in gateway.mounted_files():
         here = environment[name].replace(folder, str(tmp_path / name))
@@ -330,7 +330,7 @@ def settings_of(gateway: Gateway, tmp_path) -> dict[str, str]:
             if "TOKENS" in name:
                 file.write(run("token", "new", "--name", "check", "--agents", "*").stdout)
             else:
-                # As an upstream key, and as long as the secret of a tier must be.
+                # Serves as an upstream key and is long enough for a tier's secret.
                 file.write("bn-check-" + "0" * 32)
     return environment
 
@@ -342,7 +342,7 @@ def test_the_binary_takes_the_settings(overlay, tmp_path):
         checked = run(*gateway.container["args"], "--check", **environment)
         assert checked.returncode == 0, checked.stderr
         assert "warning" not in checked.stderr
-        # Service links are off, but whoever turns them on shall not find the gateway refusing to start.
+        # Service links are off, but the gateway must also start with them.
         links = service_variables(documents(overlay))
         assert links
         assert run(*gateway.container["args"], "--check", **environment, **links).returncode == 0
@@ -351,7 +351,7 @@ def test_the_binary_takes_the_settings(overlay, tmp_path):
 
 
 @pytest.mark.parametrize("overlay", ["pass-through", "replicas"])
-def test_the_probes_and_the_scrape_are_answered(overlay, tmp_path, gateway, upstream):
+def test_responds_to_the_probes_and_the_scrape(overlay, tmp_path, gateway, upstream):
     (described,) = gateways(documents(overlay))
     environment = settings_of(described, tmp_path)
     program = gateway(upstream.url, **environment)
@@ -362,7 +362,7 @@ def test_the_probes_and_the_scrape_are_answered(overlay, tmp_path, gateway, upst
     for monitor in of_kind(documents(overlay), "ServiceMonitor"):
         (endpoint,) = monitor["spec"]["endpoints"]
         assert requests.get(bases[endpoint["port"]] + endpoint["path"], timeout=5).status_code == 200
-    # Or else any path would pass for one that is answered.
+    # Proves that unknown paths are not answered.
     assert requests.get(f"{program.admin}/healthz", timeout=5).status_code == 404
 
 

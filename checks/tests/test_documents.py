@@ -1,4 +1,4 @@
-"""What the documents refer to exists: links and their anchors, files, tests."""
+"""References in documents resolve: links, anchors, files and tests."""
 
 import re
 from pathlib import Path
@@ -9,20 +9,20 @@ from programs import ROOT
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FILES = {str(path.relative_to(ROOT)): path.read_text() for path in ROOT.glob("src/**/*.rs")}
 TESTS = set(re.findall(r"\bfn (\w+)\(", "".join(FILES.values())))
-# Each is a test that a macro makes.
+# Tests that a macro generates.
 TESTS |= {path.stem for path in ROOT.glob("src/upstream/gate/scenarios/*.json")}
-# An example of a name.
+# A placeholder name.
 TESTS.add("joins_a_read_already_under_way")
 METRICS = ("fanfold_", "process_")
 
 
 def text_of(document: Path) -> str:
-    """A document without its blocks of code."""
+    """A document without its code blocks."""
     return re.sub(r"^```.*?^```", "", document.read_text(), flags=re.M | re.S)
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors of a document's headings, as GitHub makes them."""
+    """The anchors of a document's headings on GitHub."""
     headings = re.findall(r"^#+ (.+)$", text_of(document), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -50,7 +50,7 @@ def test_every_link_resolves(document):
 
 
 @each_document
-def test_every_file_that_is_named_exists(document):
+def test_every_named_file_exists(document):
     for word in re.findall(r"`((?:src|docs|checks|deploy|scripts|tests)/[\w./-]+)`", text_of(document)):
         assert (ROOT / word).exists(), word
     for word in re.findall(r"`(test_\w+\.py)`", text_of(document)):
@@ -58,7 +58,7 @@ def test_every_file_that_is_named_exists(document):
 
 
 @each_document
-def test_every_test_that_is_named_exists(document):
+def test_every_named_test_exists(document):
     for word in re.findall(r"`((?:\w+::)*\w+)`", text_of(document)):
         last = word.rsplit("::", 1)[-1]
         if last.count("_") > 3 and not last.startswith(METRICS):

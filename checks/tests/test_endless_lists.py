@@ -1,4 +1,4 @@
-"""Lists that are too much, or have no end, cost a bounded part of everything, and nobody else."""
+"""Lists that are too long or endless have a bounded cost and do not affect other callers."""
 
 import json
 import uuid
@@ -14,9 +14,9 @@ from rows import SECOND, make_rows, micros_of, now, text_of
 from soak import resident_and_handles
 
 SILENCE = 10
-# Beyond the pages themselves a contradiction may cost a handful of requests; an agent of one week has few pages.
+# A contradiction may cost a few requests more than the pages of the agent, which has one week.
 FEW = 60
-# A list that makes up new rows looks like a long history until it holds more rows than one walk may: 200 full pages.
+# A list that makes up rows looks like a long history until a walk has its maximum of rows: 200 full pages.
 LONGEST_WALK = 200
 FILLING = "x" * 3_000
 
@@ -32,7 +32,7 @@ def undated(count: int) -> bytes:
 
 
 def answers_beside(healthy, rows, faulty) -> list:
-    """What the faulty agents' callers get, while the healthy agent and the probes are answered as ever."""
+    """The responses about the faulty agents, while the healthy agent and the probes get theirs as usual."""
     with Pulse.of(healthy.program) as pulse, ThreadPoolExecutor(len(faulty)) as pool:
         asked = [pool.submit(agent.ask) for agent in faulty]
         assert_same(healthy.rows(), rows)
@@ -42,7 +42,7 @@ def answers_beside(healthy, rows, faulty) -> list:
 
 
 @pytest.mark.parametrize("count", [100_000, 400_000])
-def test_a_page_of_very_many_undated_rows_is_refused(agent_of, upstream, count):
+def test_refuses_a_page_with_too_many_undated_rows(agent_of, upstream, count):
     rows = make_rows(60, 3)
     healthy = agent_of(rows, days=4)
     body = undated(count)
@@ -79,7 +79,7 @@ def row(at: int, filling: str = "") -> bytes:
 
 
 class Endless:
-    """Ways to never come to an end. Each answers as it likes, and always says that there is more."""
+    """Endless lists. Each response says that there is more."""
 
     def __init__(self):
         self.same = b",".join(row(now() - (4 * 3600 + n) * SECOND) for n in range(50))
@@ -111,7 +111,7 @@ WAYS = [name for name in vars(Endless) if not name.startswith("_")]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_gives_up_an_endless_list_soon(agent_of, upstream, way):
+def test_gives_up_on_an_endless_list(agent_of, upstream, way):
     rows = make_rows(60, 3)
     healthy = agent_of(rows, "--upstream-rate", "0", "--cache-bytes", "64MiB", "--request-deadline", "20s", days=4)
     endless = Endless()
@@ -136,7 +136,7 @@ def test_gives_up_an_endless_list_soon(agent_of, upstream, way):
     assert memory < before + 200, f"{memory:.0f} MiB after {before:.0f}"
     document = problem(answer, 502, "upstream_inconsistent")
     assert 1 <= int(answer.headers["Retry-After"]) <= 120, document
-    # Remembered, also for those who want it fresh.
+    # The refusal is remembered, even for `no-cache`.
     upstream.forget_log()
     for headers in ({}, {"Cache_Control": "no-cache"}):
         assert faulty.ask(**headers).status_code == 502
@@ -145,13 +145,13 @@ def test_gives_up_an_endless_list_soon(agent_of, upstream, way):
 
 @pytest.mark.parametrize("created", ["0001-01-01T00:00:00", "2015-06-01T00:00:00Z", None])
 @pytest.mark.parametrize("query", ["", "from=0001-01-01T00:00:00Z"])
-def test_an_agent_without_a_beginning_costs_what_history_can_hold(agent_of, upstream, created, query):
+def test_the_cost_of_an_agent_without_a_creation_date_is_bounded(agent_of, upstream, created, query):
     rows = make_rows(60, 3)
     agent = agent_of(rows, "--upstream-rate", "0", "--request-deadline", "20s", days=4)
     upstream.facts = {"created_at": created}
     answer = agent.ask(query)
     asked = len(upstream.pages)
-    # Nothing is older than 2020: a request for each week since, and for each page.
+    # History ends in 2020, so the cost is a request for each week since, and for each page.
     weeks = (now() - micros_of("2020-01-01T00:00:00Z")) // (7 * 86_400 * SECOND) + 1
     assert asked <= weeks + 10, f"{asked} requests, then {answer.status_code}: {answer.text[:200]}"
     if answer.status_code == 200:

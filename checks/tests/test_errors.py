@@ -1,4 +1,4 @@
-"""Every bad request and every upstream failure has its status, its code and a helpful message."""
+"""Every invalid request and every upstream failure has a status, a code and a helpful message."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from programs import KEY, free_port, start_gateway
 from rows import DAY, make_rows, micros_of, now
 from upstream import Upstream
 
-# A query, and what its refusal must name.
+# A query, and what its error must mention.
 REFUSED = {
     "page_number=2": ["page_number"],
     "page_size=50": ["page_size"],
@@ -40,7 +40,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """One gateway for questions that are refused before anybody is asked."""
+    """One gateway for requests that fail without upstream."""
     upstream = Upstream()
     agent_id = str(uuid.uuid4())
     upstream.agent(agent_id, make_rows(60, 10))
@@ -51,19 +51,19 @@ def shared(tmp_path_factory):
 
 
 @pytest.mark.parametrize("query", REFUSED, ids=lambda query: query[:40])
-def test_a_bad_parameter_is_named_with_what_is_accepted(shared, query):
+def test_names_an_invalid_parameter_and_what_it_accepts(shared, query):
     detail = problem(shared.ask(query), 400, "invalid_request")["detail"]
     missing = [word for word in REFUSED[query] if word not in detail]
     assert not missing, detail
 
 
 @pytest.mark.parametrize("query", ["page_number=2", "from=2026-13-01"])
-def test_a_bad_parameter_is_a_status_for_streams_too(shared, query):
+def test_an_invalid_parameter_of_a_stream_is_a_status(shared, query):
     problem(shared.ask(query, Accept=NDJSON), 400, "invalid_request")
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml;q=0.9, image/png", "application/json;q=0"])
-def test_a_format_that_does_not_exist_is_not_acceptable(shared, accept):
+def test_an_unknown_format_is_not_acceptable(shared, accept):
     problem(shared.ask(Accept=accept), 406, "not_acceptable")
 
 
@@ -113,7 +113,7 @@ def test_distinguishes_failures_of_upstream(agent_of, upstream):
     upstream.script.extend([(500, {}, b'{"message":"database down"}')] * 1_000)
     failed = agent.ask()
     document = problem(failed, 502, "upstream_unavailable")
-    # On a machine too busy for one whole attempt in time it is the gateway that speaks, and upstream said nothing.
+    # On a busy machine the deadline may pass before the first attempt ends; then there is no message of upstream.
     said = {"status": 500, "message": "database down"}
     assert document.get("upstream", said) == said
     assert int(failed.headers["Retry-After"]) >= 1
@@ -139,13 +139,13 @@ def test_a_refused_request_carries_upstreams_message(agent_of, upstream):
     assert document["upstream"]["status"] == 422 and "not a status" in document["upstream"]["message"]
 
 
-def test_a_dead_upstream_is_unavailable(gateway):
+def test_reports_an_upstream_that_is_down(gateway):
     base = gateway(f"http://127.0.0.1:{free_port()}", "--request-deadline", "2s").url
     agent = Agent(base, "00000000-0000-4000-8000-000000000000", "bn-check")
     problem(agent.ask(), 502, "upstream_unavailable")
 
 
-def test_the_deadline_keeps_what_was_proven(agent_of, upstream):
+def test_keeps_proven_rows_after_the_deadline(agent_of, upstream):
     rows = make_rows(3_000, 60)
     upstream.latency = 0.3
     agent = agent_of(rows, "--request-deadline", "1s", "--fan-out", "2", "--live-ttl", "10m", days=61)
@@ -182,7 +182,7 @@ def test_a_stream_that_fails_ends_with_a_verdict_and_a_break(agent_of, upstream)
     assert_same(got, newest)
 
 
-def test_a_lenient_answer_names_what_is_missing(agent_of, upstream):
+def test_a_lenient_response_names_the_missing_parts(agent_of, upstream):
     rows = make_rows(300, 13)
     agent = agent_of(rows, "--request-deadline", "4s", "--upstream-timeout", "1s", days=14)
     middle = now() - 7 * DAY - DAY // 2
@@ -205,7 +205,7 @@ def test_a_lenient_answer_names_what_is_missing(agent_of, upstream):
         assert set(part) >= {"from", "to", "code", "detail"}
 
     upstream.before_page = lambda upstream, query: None
-    # What stands in front of a failing upstream may need a while to trust it again.
+    # The circuit breaker may take a while to close.
     answer = wait_until(lambda: (answer := agent.ask()).status_code == 200 and answer, 30, every=0.2)
     assert_same(whole(answer), rows)
 

@@ -1,4 +1,4 @@
-"""`fanfold export`: what is in the file is the truth, and a file that isn't complete never has its name."""
+"""`fanfold export`: files are correct, and an incomplete file never gets its final name."""
 
 import csv
 import fcntl
@@ -57,7 +57,7 @@ def through(gateway, upstream, folder, agent):
 
 @pytest.fixture
 def alone(upstream, folder, agent):
-    """Exports that read upstream themselves."""
+    """Exports without a gateway."""
     source = ["--upstream-url", upstream.url, "--upstream-key-file", str(folder / "key"), "--upstream-rate", "0"]
     return Export(folder, agent, *source)
 
@@ -71,10 +71,10 @@ def slow(upstream, seconds: float) -> None:
     upstream.latency = seconds
 
 
-# What a file holds
+# Contents
 
 
-def test_lines_are_the_rows_byte_for_byte(export, truth):
+def test_ndjson_has_the_bytes_of_the_rows(export, truth):
     assert_same(lines(export.whole(name="out.ndjson")), truth)
     assert oct(export.file.stat().st_mode & 0o777) == oct(0o666 & ~current_mask())
 
@@ -85,7 +85,7 @@ def current_mask() -> int:
     return mask
 
 
-def test_a_document_is_the_gateways(export, truth):
+def test_json_matches_the_gateways(export, truth):
     document = json.loads(export.whole(name="out.json"))
     assert [document[name] for name in ("agent_id", "total", "page_size", "has_more", "complete")] == [
         export.agent, len(truth), len(truth), False, True]  # fmt: skip
@@ -100,7 +100,7 @@ def newest_first(rows):
     return sorted(rows, key=lambda row: (-row.created, row.id))
 
 
-def test_a_table_is_the_gateways(through, truth):
+def test_csv_matches_the_gateways(through, truth):
     fields = ["--fields", ",".join(COLUMNS)]
     table = list(csv.reader(io.StringIO(through.whole(*fields, name="out.csv").decode(), newline="")))
     assert table[0] == COLUMNS
@@ -142,7 +142,7 @@ def test_filters_fields_and_a_limit_are_passed_on(export, truth):
     assert all("transcript" not in row and "id" in row for row in rows)
 
 
-def test_no_format_asks_upstream_for_more_than_rows_do(through, upstream):
+def test_every_format_costs_upstream_the_same(through, upstream):
     through.whole()
     cold = len(upstream.pages)
     upstream.forget_log()
@@ -159,16 +159,16 @@ def test_an_agent_without_rows_is_a_file_without_rows(export, upstream):
     assert len(export.whole(name="out.csv").splitlines()) == 1
 
 
-# What is refused
+# Errors
 
 
-def test_a_wrong_filter_is_told_in_the_gateways_words(export):
+def test_shows_the_gateways_message_about_an_invalid_filter(export):
     done = export.run("--from", "yesterday")
     assert done.returncode == 1 and not export.file.exists() and not export.part.exists()
     assert re.search(r"400 invalid_request: `from` .*accepted: .*request ", done.stderr.decode()), done.stderr
 
 
-def test_a_token_that_is_refused_is_told(through, gateway, upstream, agent, tmp_path, folder):
+def test_reports_a_refused_token(through, gateway, upstream, agent, tmp_path, folder):
     (folder / "key").write_text("bn-wrong")
     done = through.run()
     assert done.returncode == 1 and "403 upstream_denied" in done.stderr.decode()
@@ -181,7 +181,7 @@ def test_a_token_that_is_refused_is_told(through, gateway, upstream, agent, tmp_
     assert tokens["other"] not in done.stderr.decode()
 
 
-def test_wrong_settings_are_all_told_at_once(folder, agent):
+def test_reports_all_invalid_settings_of_an_export_at_once(folder, agent):
     run = Export(folder, agent).run
     done = run("--format", "xml", "--fields", "a,a", "--limit", "0", "--progress", "often")
     said = done.stderr.decode()
@@ -195,13 +195,13 @@ def test_wrong_settings_are_all_told_at_once(folder, agent):
     assert table.returncode == 64 and "--omit" in table.stderr.decode()
 
 
-def test_a_gateway_that_is_not_there_is_told(folder, agent):
+def test_reports_an_unreachable_gateway(folder, agent):
     done = Export(folder, agent, "--gateway", "http://127.0.0.1:9", "--token-file", str(folder / "key")).run()
     assert done.returncode == 1 and "can't be reached" in done.stderr.decode()
     assert sorted(path.name for path in folder.iterdir()) == ["key"]
 
 
-def test_links_and_devices_are_refused(through, folder):
+def test_refuses_links_and_devices(through, folder):
     (folder / "real").write_text("untouched")
     (folder / "link").symlink_to(folder / "real")
     (folder / "x.part").symlink_to(folder / "real")
@@ -219,10 +219,10 @@ def test_an_existing_file_keeps_its_mode(through, truth):
     assert through.file.stat().st_mode & 0o777 == 0o640
 
 
-# What goes wrong on the way
+# Failures
 
 
-def test_a_gateway_that_ends_midway_leaves_the_old_file(through, upstream, truth):
+def test_keeps_the_old_file_if_the_gateway_ends_midway(through, upstream, truth):
     through.file.write_text("old")
     slow(upstream, 0.15)
     process = through.start("--limit", "690")
@@ -232,12 +232,12 @@ def test_a_gateway_that_ends_midway_leaves_the_old_file(through, upstream, truth
     assert process.returncode == 1, said
     assert "cut off" in said.decode() and "is not complete" in said.decode()
     assert through.file.read_text() == "old"
-    # To the fixture, a gateway that was killed on purpose ended well.
+    # The fixture must not report the gateway that was killed on purpose.
     through.program.process.wait()
     through.program.process.returncode = 0
 
 
-def test_a_second_run_on_the_same_file_is_told_who_has_it(through, upstream):
+def test_a_second_run_on_the_same_file_names_the_process_that_writes_it(through, upstream):
     slow(upstream, 0.3)
     first = through.start()
     wait_until(through.part.exists)
@@ -261,7 +261,7 @@ def test_a_signal_ends_it_at_once(through, upstream, how, code):
     assert not through.file.exists()
 
 
-def test_a_signal_ends_it_also_while_nobody_reads_its_output(through):
+def test_a_signal_ends_it_while_nobody_reads_its_output(through):
     process = through.start(output="-")
     time.sleep(1)
     process.send_signal(signal.SIGTERM)
@@ -283,11 +283,11 @@ def test_standard_output_gets_the_rows(export, truth):
     assert done.stderr.startswith(f"{len(truth)} executions, ".encode())
 
 
-def test_a_full_disk_is_told_and_leaves_the_old_file(through, folder):
+def test_reports_a_full_disk_and_keeps_the_old_file(through, folder):
     with open("/dev/full", "wb") as full:
         done = through.run(output="-", stdout=full)
     assert done.returncode == 1 and b"No space left" in done.stderr, done.stderr
-    # A limit on the size of files is a full disk that needs no mount.
+    # A limit on the size of files acts like a full disk without a mount.
     through.file.write_text("old")
     command = through.command()
     done = subprocess.run(
@@ -298,7 +298,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(through, folder):
     assert through.file.read_text() == "old" and not through.part.exists()
 
 
-def test_a_full_tmpfs_is_told_and_gets_its_room_back(through, tmp_path):
+def test_reports_a_full_tmpfs_and_frees_its_space(through, tmp_path):
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], capture_output=True)
@@ -312,7 +312,7 @@ def test_a_full_tmpfs_is_told_and_gets_its_room_back(through, tmp_path):
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_a_body_that_only_looks_whole_is_not_taken_for_whole(folder, agent):
+def test_rejects_a_body_that_only_looks_complete(folder, agent):
     row = b'{"id":"a"}\n'
     with canned(row + b'{"@end":{"complete":true,"count":2,"as_of":"x"}}\n') as url:
         done = Export(folder, agent, "--gateway", url, "--token-file", str(folder / "key")).run()
@@ -325,7 +325,7 @@ def test_a_body_that_only_looks_whole_is_not_taken_for_whole(folder, agent):
     assert done.returncode == 1 and b"not from fanfold" in done.stderr
 
 
-def test_a_refusal_that_names_a_time_is_waited_out(folder, agent):
+def test_waits_as_long_as_a_refusal_says(folder, agent):
     whole = b'{"id":"a"}\n{"@end":{"complete":true,"count":1,"as_of":"x"}}\n'
     with canned(whole, refusals=2) as url:
         done = Export(folder, agent, "--gateway", url, "--token-file", str(folder / "key")).run()
@@ -333,11 +333,11 @@ def test_a_refusal_that_names_a_time_is_waited_out(folder, agent):
     assert (folder / "out").read_bytes() == b'{"id":"a"}\n'
 
 
-# What is shown meanwhile
+# Progress
 
 
 def on_terminal(export, *flags: str, columns: int = 100, seconds: float = 3, **more: str) -> tuple[int, str]:
-    """Runs an export on a pseudo terminal; its exit code, and what was on the terminal."""
+    """Runs an export on a pseudo terminal; returns its exit code and the output."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
@@ -355,7 +355,7 @@ def on_terminal(export, *flags: str, columns: int = 100, seconds: float = 3, **m
     return process.wait(TIMEOUT), shown.decode()
 
 
-def test_a_terminal_shows_how_far_back_it_is(through, upstream):
+def test_a_terminal_shows_the_progress(through, upstream):
     slow(upstream, 0.4)
     code, shown = on_terminal(through, "--from", "2020-01-01")
     assert code == 0
@@ -367,20 +367,20 @@ def test_a_terminal_shows_how_far_back_it_is(through, upstream):
     assert re.search(r"700 executions, [\d.]+ MB, complete as of 20.*, in [\d.]+ s: ", drawn[-1]), drawn[-1]
 
 
-def test_a_terminal_that_cannot_go_back_gets_lines(through, upstream):
+def test_a_dumb_terminal_gets_lines(through, upstream):
     slow(upstream, 0.2)
     for more in ({"TERM": "dumb"}, {"TERM": ""}):
         code, shown = on_terminal(through, **more)
         assert code == 0 and "\x1b" not in shown and "\r\x1b" not in shown
 
 
-def test_a_terminal_without_a_width_is_taken_for_a_usual_one(through, upstream):
+def test_a_terminal_without_a_width_gets_the_default_width(through, upstream):
     slow(upstream, 0.3)
     code, shown = on_terminal(through, columns=0)
     assert code == 0 and "executions" in shown.split("\r\x1b[K")[1]
 
 
-def test_without_a_terminal_a_line_comes_every_ten_seconds(through, upstream):
+def test_without_a_terminal_there_is_a_line_every_ten_seconds(through, upstream):
     slow(upstream, 3)
     done = through.run("--progress", "always")
     assert done.returncode == 0
@@ -389,12 +389,12 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds(through, upstream):
     assert 2 <= len(said.splitlines()) <= 5, said
 
 
-def test_never_says_nothing(export):
+def test_progress_never_is_silent(export):
     done = export.run("--progress", "never")
     assert (done.returncode, done.stderr, done.stdout) == (0, b"", b"")
 
 
-def test_a_stderr_that_nobody_reads_stops_nothing(through, upstream, truth):
+def test_an_unread_stderr_stops_nothing(through, upstream, truth):
     slow(upstream, 0.2)
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETFL, os.O_NONBLOCK)
@@ -411,7 +411,7 @@ def test_a_stderr_that_nobody_reads_stops_nothing(through, upstream, truth):
     os.close(reader)
 
 
-def test_a_wait_for_the_budget_is_named(gateway, upstream, folder, agent):
+def test_shows_that_it_waits_for_the_budget(gateway, upstream, folder, agent):
     program = gateway(upstream.url, "--upstream-rate", "12/min", "--refresh-reserve", "0%")
     export = Export(folder, agent, "--gateway", program.url, "--token-file", str(folder / "key"))
     leader, follower = pty.openpty()

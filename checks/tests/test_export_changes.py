@@ -1,4 +1,4 @@
-"""`fanfold export --cursor-file`: rows applied in order give the truth, and a cursor never runs ahead of its rows."""
+"""`fanfold export --cursor-file`: rows applied in order give the current rows, and a cursor is never ahead of its rows."""
 
 import json
 import os
@@ -8,7 +8,6 @@ import uuid
 from pathlib import Path
 
 import pytest
-import requests
 from answers import lines
 from polling import wait_until
 from programs import BINARY, KEY, clean_environment
@@ -19,7 +18,7 @@ FRESH = ["--live-ttl", "0s", "--settling-ttl", "0s", "--settled-ttl", "0s", "--u
 
 
 class Poller:
-    """A program that exports what changed, and applies it by id."""
+    """A program that exports changes and applies them by id."""
 
     def __init__(self, folder: Path, agent: str, url: str):
         self.folder, self.agent, self.url = folder, agent, url
@@ -38,7 +37,7 @@ class Poller:
         )
 
     def poll(self) -> int:
-        """Applies what changed; how many lines that were."""
+        """Applies the changes; returns the number of lines."""
         done = self.run()
         assert done.returncode == 0, done.stderr.decode()
         return self.apply((self.folder / f"{self.runs}.ndjson").read_bytes())
@@ -69,7 +68,7 @@ def truth(upstream, poller) -> dict[str, bytes]:
     return {row.id: row.raw for row in upstream.agents[poller.agent].rows}
 
 
-def test_rows_and_removals_applied_in_order_are_the_truth(poller, upstream):
+def test_rows_and_removals_applied_in_order_give_the_current_rows(poller, upstream):
     assert poller.poll() == 300
     agent = upstream.agents[poller.agent]
     agent.change(agent.rows[5].id, status="failed")
@@ -91,7 +90,7 @@ def test_changes_do_not_replace_a_file(poller):
     assert poller.cursor.read_bytes() == before and not list(poller.folder.glob("*.part"))
 
 
-def test_a_cursor_of_another_question_touches_nothing(poller):
+def test_refuses_a_cursor_of_another_request_without_changing_files(poller):
     poller.poll()
     before = poller.cursor.read_bytes()
     done = poller.run("--status", "busy")
@@ -101,7 +100,7 @@ def test_a_cursor_of_another_question_touches_nothing(poller):
 
 
 @pytest.mark.parametrize("content", ["", "\n", "two words", '{"cursor":null}'])
-def test_a_file_without_a_cursor_is_refused(poller, content):
+def test_refuses_a_cursor_file_without_a_cursor(poller, content):
     poller.cursor.write_text(content)
     done = poller.run()
     assert done.returncode == 1 and b"holds no cursor" in done.stderr
@@ -109,16 +108,16 @@ def test_a_file_without_a_cursor_is_refused(poller, content):
     assert sorted(path.name for path in poller.folder.iterdir()) == ["cursor", "key"]
 
 
-def test_a_line_break_after_the_cursor_is_no_part_of_it(poller):
+def test_ignores_a_line_break_after_the_cursor(poller):
     poller.poll()
     poller.cursor.write_text(poller.cursor.read_text().strip() + "\r\n\n")
     assert poller.poll() == 0
 
 
-def test_a_cursor_that_is_gone_says_what_to_do(poller, upstream, gateway):
+def test_a_cursor_that_is_gone_gets_advice(poller, upstream, gateway):
     poller.poll()
     upstream.agents[poller.agent].change(upstream.agents[poller.agent].rows[0].id, status="failed")
-    # Another process knows nothing of what changed.
+    # A new process has no change log.
     poller.url = gateway(upstream.url, *FRESH).url
     before = poller.cursor.read_bytes()
     done = poller.run()
@@ -139,14 +138,14 @@ def test_standard_output_gets_changes_and_the_cursor_follows_them(poller, upstre
     assert poller.known == truth(upstream, poller)
 
 
-def test_a_folder_without_room_for_the_cursor_is_told_before_anything_is_read(poller, upstream):
+def test_reports_a_full_folder_for_the_cursor_before_it_reads_anything(poller, upstream):
     poller.cursor = poller.folder / "no/such/folder"
     done = poller.run()
     assert done.returncode == 1 and b"No such file" in done.stderr
     assert upstream.log == []
 
 
-def test_killed_at_any_moment_no_change_is_lost(poller, upstream):
+def test_no_change_is_lost_when_it_is_killed(poller, upstream):
     poller.poll()
     agent = upstream.agents[poller.agent]
     for turn in range(6):
@@ -163,7 +162,7 @@ def test_killed_at_any_moment_no_change_is_lost(poller, upstream):
     assert poller.known == truth(upstream, poller)
 
 
-def test_a_second_run_on_the_same_cursor_is_told(poller, upstream):
+def test_a_second_run_with_the_same_cursor_file_fails(poller, upstream):
     upstream.latency = 0.3
     first = subprocess.Popen(poller.command(), env=clean_environment(), stderr=subprocess.DEVNULL)
     wait_until(lambda: poller.cursor.with_name("cursor.part").exists())

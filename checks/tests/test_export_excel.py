@@ -1,4 +1,4 @@
-"""`fanfold export --excel`: what Excel would cut is whole in the file, and reported before the file has its name."""
+"""`fanfold export --excel`: long cells are complete in the file, with a warning before the file is renamed."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ def body(lengths: list[int]) -> bytes:
     return "\n".join([*rows, json.dumps(end), ""]).encode()
 
 
-def test_cells_that_excel_cuts_are_reported_and_whole_in_the_file(folder):
+def test_warns_about_cells_that_excel_cuts_but_writes_them_whole(folder):
     with canned(body([LONGEST_CELL, LONGEST_CELL + 1, 40_000, 5])) as url:
         export, flags = excel(folder, url)
         done = export.run(*flags)
@@ -40,16 +40,16 @@ def test_cells_that_excel_cuts_are_reported_and_whole_in_the_file(folder):
     assert [len(line[1]) for line in table[1:]] == [LONGEST_CELL, LONGEST_CELL + 1, 40_000, 5]
 
 
-def test_cells_that_excel_keeps_are_not_worth_a_word(folder):
+def test_does_not_warn_about_cells_that_excel_keeps(folder):
     with canned(body([LONGEST_CELL, 0])) as url:
         export, flags = excel(folder, url)
         done = export.run(*flags)
     assert done.returncode == 0 and b"warning" not in done.stderr
 
 
-def test_what_excel_cuts_is_reported_before_the_file_has_its_name(folder):
+def test_warns_before_the_file_is_renamed(folder):
     export, flags = excel(folder, "")
-    # Nothing can be renamed to the name of a folder.
+    # A file can't be renamed over a folder.
     with canned(body([40_000]), before_end=export.file.mkdir) as url:
         export, flags = excel(folder, url)
         done = export.run(*flags)

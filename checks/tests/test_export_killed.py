@@ -1,4 +1,4 @@
-"""`fanfold export` killed at any moment and run again: FILE is whole or as it was, and what came is not read again."""
+"""`fanfold export` is killed at any moment and run again: FILE is complete or unchanged, and no row is read twice."""
 
 import json
 import random
@@ -15,7 +15,7 @@ ROWS = 6_000
 OLD = b"old\n"
 
 
-def test_killed_twenty_times_the_file_is_the_truth_and_no_row_is_read_again(gateway, upstream, tmp_path):
+def test_an_export_killed_twenty_times_is_correct_and_reads_no_row_twice(gateway, upstream, tmp_path):
     rows = [small(row) for row in make_rows(ROWS, 60)]
     agent = upstream.agent(str(uuid.uuid4()), rows, KEY, days=70)
     truth = b"".join(row.raw + b"\n" for row in agent.rows)
@@ -34,7 +34,7 @@ def test_killed_twenty_times_the_file_is_the_truth_and_no_row_is_read_again(gate
         time.sleep(draw.uniform(0, 1.2))
         process.kill()
         _, said = process.communicate()
-        # The lock of the run before ended with it.
+        # The lock ended with the previous run.
         assert b"is being written" not in said
         file, part = export.file.read_bytes(), export.part.read_bytes() if export.part.exists() else b""
         assert file in (OLD, truth), "FILE is neither as it was nor whole"
@@ -48,12 +48,12 @@ def test_killed_twenty_times_the_file_is_the_truth_and_no_row_is_read_again(gate
     before = len(served)
     assert export.whole() == truth
     again += len(came.intersection(served[before:]))
-    # A span that was read in part is continued at its last row, which comes once more.
+    # A partly read span continues at its last row, which is read once more.
     assert again <= 2 * KILLS, f"{again} rows were read again of {len(came)} that had come"
 
 
 def served_ids(upstream) -> list[str]:
-    """The ids of all rows that upstream gives from now on."""
+    """Records the ids of all rows that upstream sends from now on."""
     ids: list[str] = []
     page = upstream._page
 

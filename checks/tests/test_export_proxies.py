@@ -1,4 +1,4 @@
-"""An export through a proxy that compresses: its lengths and codings change nothing in the file."""
+"""An export through a proxy that compresses responses."""
 
 import uuid
 
@@ -13,10 +13,10 @@ COMPRESSING = "gzip on; gzip_types *; gzip_proxied any; gzip_min_length 1;"
 
 
 @pytest.mark.parametrize("format", ["ndjson", "csv"])
-def test_a_file_through_a_compressing_proxy_is_the_truth(gateway, upstream, tmp_path, format):
+def test_exports_correctly_through_a_compressing_proxy(gateway, upstream, tmp_path, format):
     if program_of("nginx") is None:
         pytest.skip("nginx is not on this machine")
-    # nginx works as somebody else.
+    # nginx runs as another user.
     tmp_path.chmod(0o777)
     (tmp_path / "key").write_text(KEY)
     rows, agent = make_rows(700, 40), str(uuid.uuid4())
@@ -27,7 +27,7 @@ def test_a_file_through_a_compressing_proxy_is_the_truth(gateway, upstream, tmp_
     hop = nginx(tmp_path, program.url.removeprefix("http://"), "", COMPRESSING)
     try:
         behind = Export(tmp_path, agent, "--gateway", hop.http1, "--token-file", str(tmp_path / "key"))
-        # Rows of one instant may come in another order.
+        # Rows of the same instant may be in another order.
         assert sorted(behind.whole("--format", format, name="behind").split(b"\n")) == sorted(expected.split(b"\n"))
     finally:
         hop.stop()

@@ -11,11 +11,11 @@ from polling import wait_until
 from programs import KEY
 from rows import make_rows
 
-# A second's budget, so that what a minute's does shows in seconds.
+# A budget per second, to see in seconds what a budget per minute does in minutes.
 RATE = 20
 
 
-def test_a_refresh_takes_no_longer_than_its_own_requests_beside_an_export(agent_of, upstream):
+def test_an_export_does_not_delay_a_refresh(agent_of, upstream):
     upstream.latency = 0.02
     long = agent_of(make_rows(15_000, 60), "--upstream-rate", f"{RATE}/s", "--live-ttl", "200ms", days=61)
     rows = make_rows(60, 2, seed=2)
@@ -40,7 +40,7 @@ def test_a_refresh_takes_no_longer_than_its_own_requests_beside_an_export(agent_
         assert_same(short.rows(), rows)
         ahead += [place for place, seen in enumerate(upstream.log[first:]) if short.id in seen.path][:1]
     assert not exported, "the export was over too soon to tell anything"
-    # Behind the export, each would wait for all that it has queued: a second's worth and more.
+    # Queued behind the export, each request would wait for a second or more.
     assert len(ahead) >= 6 and sorted(ahead)[len(ahead) // 2] < RATE * 0.8, ahead
     assert upstream.most_within(0.7) <= RATE
     exporting.join(90)

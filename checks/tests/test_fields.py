@@ -1,4 +1,4 @@
-"""Chosen fields: values byte for byte, in every format, at no more upstream requests than whole rows."""
+"""`fields`: unchanged values in every format, with no more upstream requests than whole rows."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ WAYS = ("", f"fields={FIELDS}", "omit=transcript,escaped,telephony_data.id", "fo
 
 
 def member(row: bytes, key: str) -> bytes:
-    """The bytes of a member's value; of a doubled key the last."""
+    """The bytes of a member's value; of a repeated key the last."""
     text, decoder, found = row.decode(), json.JSONDecoder(), b""
     at = 1
     while True:
@@ -31,7 +31,7 @@ def member(row: bytes, key: str) -> bytes:
 
 
 def projected(row: bytes) -> bytes:
-    """What `FIELDS` leaves of a row, by a reader of our own."""
+    """The expected projection of a row to `FIELDS`."""
     parts = [b'"%s":%s' % (key.encode(), member(row, key)) for key in ("id", "status", "big", "tiny", "minus", "escaped")]
     parts.append(b'"telephony_data":{"to_number":%s}' % member(member(row, "telephony_data"), "to_number"))
     parts.append(b'"extracted_data":%s' % member(row, "extracted_data"))
@@ -42,7 +42,7 @@ def newest_first(rows):
     return sorted(rows, key=lambda row: -row.created)
 
 
-def test_chosen_values_are_upstreams_bytes_in_json_and_ndjson(agent_of):
+def test_chosen_values_keep_upstreams_bytes(agent_of):
     rows = make_rows(300, 30)
     agent = agent_of(rows)
     truth = [projected(row.raw) for row in newest_first(rows)]
@@ -53,7 +53,7 @@ def test_chosen_values_are_upstreams_bytes_in_json_and_ndjson(agent_of):
     assert ended[:-1] == truth and json.loads(ended[-1])["@end"]["count"] == len(rows)
 
 
-def test_a_streamed_body_starts_before_everything_is_read_and_is_the_same_packed(agent_of):
+def test_streams_with_fields_start_early_and_can_be_compressed(agent_of):
     rows = make_rows(400, 60)
     agent = agent_of(rows)
     plain = agent.ask(f"fields={FIELDS}", Accept=NDJSON, Accept_Encoding="identity")
@@ -77,7 +77,7 @@ def test_removes_only_the_omitted_members(agent_of):
 
 
 @pytest.mark.parametrize("query", WAYS[1:])
-def test_a_form_costs_upstream_no_more_than_whole_rows(gateway, upstream, query):
+def test_fields_cost_upstream_no_more_than_whole_rows(gateway, upstream, query):
     counts = []
     for at, wanted in enumerate(("", query)):
         agent = f"00000000-0000-4000-8000-0000000000{at:02}"
@@ -95,7 +95,7 @@ def test_a_form_costs_upstream_no_more_than_whole_rows(gateway, upstream, query)
     assert form == whole and form[1] == 0, counts
 
 
-def test_a_form_has_a_validator_of_its_own_that_needs_no_rows(agent_of, upstream):
+def test_fields_have_a_validator_of_their_own_that_needs_no_rows(agent_of, upstream):
     agent = agent_of(make_rows(120, 10), "--live-ttl", "10m", "--settling-ttl", "10m")
     etags = {query: agent.ask(query).headers["ETag"] for query in WAYS}
     assert len(set(etags.values())) == len(WAYS)
@@ -129,7 +129,7 @@ def test_only_if_cached_and_deadlines_hold_for_every_form(agent_of):
         assert cached.status_code == 200 and "hit" in cached.headers["Cache-Status"] and "Age" in cached.headers
 
 
-def test_bad_lists_are_refused_by_name_and_never_logged(agent_of):
+def test_names_invalid_lists_of_fields_and_never_logs_them(agent_of):
     agent = agent_of(make_rows(10, 5))
     long = "a" * 5_000
     for query, name in (
@@ -161,7 +161,7 @@ def test_metrics_distinguish_the_formats(agent_of):
         assert f'format="{format}"' in text
 
 
-def test_a_token_gets_the_fields_of_its_own_agents_only(gateway, upstream, tmp_path):
+def test_a_token_gets_fields_only_of_its_own_agents(gateway, upstream, tmp_path):
     from held import held_flags
 
     one, other = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
@@ -176,7 +176,7 @@ def test_a_token_gets_the_fields_of_its_own_agents_only(gateway, upstream, tmp_p
         )
 
     rests = [f"all?{query}" for query in WAYS] + ["summary", "summary?group_by=id&format=csv"]
-    # Warm: both have read their own.
+    # Both have cached rows.
     for agent, token in ((one, "first"), (other, "second")):
         for rest in rests:
             assert ask(agent, token, rest).status_code == 200, rest

@@ -32,7 +32,7 @@ def test_every_filter_gives_exactly_its_rows(agent_of, warm):
         assert_same(agent.lines(query), truth)
 
 
-def test_two_spellings_of_a_question_are_one(agent_of, upstream):
+def test_equivalent_spellings_share_cached_rows(agent_of, upstream):
     rows = make_rows(400, 90)
     agent = agent_of(rows, "--live-ttl", "10m", "--settling-ttl", "10m")
     first, last = sorted(row.created for row in rows)[50], sorted(row.created for row in rows)[300]
@@ -54,7 +54,7 @@ def test_two_spellings_of_a_question_are_one(agent_of, upstream):
     assert upstream.pages == []
 
 
-def test_ranges_share_what_is_known(agent_of, upstream):
+def test_ranges_share_cached_rows(agent_of, upstream):
     rows = make_rows(2_000, 60)
     agent = agent_of(rows, "--live-ttl", "10m", "--settling-ttl", "10m")
     agent.rows()

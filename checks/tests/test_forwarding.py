@@ -1,7 +1,6 @@
-"""Upstream's other paths: what passes, what never does, and how what passes looks on both sides."""
+"""Forwarding of upstream's other paths: which requests pass, and what they look like on both sides."""
 
 import json
-import socket
 import threading
 import time
 import uuid
@@ -13,24 +12,11 @@ import requests
 from held import held_flags
 from polling import wait_until
 from programs import KEY
-from raw_upstream import OK, RawUpstream, ask, read_head, read_request
+from raw_upstream import OK, ask, connect, read_head, read_request
 
 AUTH = {"Authorization": f"Bearer {KEY}"}
 OWN, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
 HEAD = f"Host: other\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n".encode()
-
-
-@pytest.fixture
-def raw():
-    started = []
-
-    def start(answer=None):
-        started.append(RawUpstream(answer))
-        return started[-1]
-
-    yield start
-    for upstream in started:
-        upstream.stop()
 
 
 def status(answer: bytes) -> int:
@@ -95,7 +81,7 @@ def test_a_held_key_forwards_only_listed_paths(gateway, raw, tmp_path):
         refused = get(f"/executions/{foreign}")
         assert refused.status_code == 403 and OTHER not in refused.text
     assert get("/user/me").status_code == 403 and get("/user/me", "all").status_code == 200
-    # A query without a parameter is one all the same.
+    # An empty query does not change the path.
     for query in ("?", "?&", "?&&", "?#"):
         for path, expected in (("/v2/agent/all", 200), (f"/v2/agent/{OTHER}", 403), (f"/executions/{foreign}", 403)):
             request = f"GET {path}{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tokens['one']}\r\nConnection: close\r\n\r\n"
@@ -174,7 +160,7 @@ def test_returns_an_early_refusal(gateway, raw, linger):
     assert len(upstream.heads) == 1
 
 
-def test_a_write_is_never_sent_twice_and_its_failure_says_so(gateway, raw):
+def test_never_sends_a_write_twice(gateway, raw):
     def answer(head, connection):
         read_request(head, connection)
         return True
@@ -191,7 +177,7 @@ def test_a_write_is_never_sent_twice_and_its_failure_says_so(gateway, raw):
     assert upstream.connections <= before + 2
 
 
-def test_a_refused_upload_gets_the_reason(gateway, raw, tmp_path):
+def test_a_refused_upload_gets_the_error(gateway, raw, tmp_path):
     upstream = raw()
     flags, tokens = held_flags(tmp_path, all="*")
     bearer = {"Authorization": f"Bearer {tokens['all']}"}
@@ -252,10 +238,9 @@ def test_upstreams_connection_closes_when_the_caller_leaves(gateway, raw):
         return True
 
     program = gateway(raw(answer).url)
-    host, port = program.url.removeprefix("http://").split(":")
     callers = []
     for _ in range(30):
-        caller = socket.create_connection((host, int(port)))
+        caller = connect(program.url)
         caller.sendall(b"GET /me/voices HTTP/1.1\r\n" + HEAD + b"\r\n")
         callers.append(caller)
     for _ in callers:
@@ -266,7 +251,7 @@ def test_upstreams_connection_closes_when_the_caller_leaves(gateway, raw):
         assert closed.acquire(timeout=3)
 
 
-def test_breaks_off_a_half_sent_upload_and_never_ends_it(gateway, raw):
+def test_never_completes_an_upload_that_the_caller_broke_off(gateway, raw):
     ends = []
 
     def answer(head, connection):
@@ -280,8 +265,7 @@ def test_breaks_off_a_half_sent_upload_and_never_ends_it(gateway, raw):
         return True
 
     program = gateway(raw(answer).url)
-    host, port = program.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as caller:
+    with connect(program.url) as caller:
         caller.sendall(b"POST /x HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
         time.sleep(0.5)
     wait_until(lambda: ends, 5)
@@ -298,8 +282,7 @@ def test_forwards_codings_and_small_pieces_unchanged(gateway, raw):
         connection.sendall(b"0\r\n\r\n")
 
     program = gateway(raw(answer).url)
-    host, port = program.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as caller:
+    with connect(program.url, 10) as caller:
         caller.sendall(b"GET /me/voices HTTP/1.1\r\n" + HEAD + b"\r\n")
         head = read_head(caller)
         assert b"content-encoding: gzip" in head.lower() and b"content-length" not in head.lower()
@@ -326,14 +309,14 @@ def test_never_forwards_hop_by_hop_headers_and_cookies(gateway, raw):
     assert b"via: 1.1 fanfold" in head
 
 
-def test_a_loop_is_broken(gateway, raw):
+def test_breaks_forwarding_loops(gateway, raw):
     upstream = raw()
     program = gateway(upstream.url)
     answer = requests.get(f"{program.url}/me/voices", headers=AUTH | {"Via": "1.1 fanfold"}, timeout=10)
     assert answer.status_code == 508 and upstream.connections == 0
 
 
-def test_times_upstream_only_while_upstream_has_to_move(gateway, raw):
+def test_the_timeout_counts_only_the_time_that_upstream_takes(gateway, raw):
     def answer(head, connection):
         if b" /silent " in head:
             read_request(head, connection)
@@ -354,7 +337,7 @@ def test_times_upstream_only_while_upstream_has_to_move(gateway, raw):
             time.sleep(0.5)
             yield b"x" * 1000
 
-    # In chunks: `requests` would send a length as well, and then no chunks.
+    # A generator, because requests sends a length for anything else.
     assert requests.post(f"{program.url}/upload", data=slowly(), headers=AUTH, timeout=20).status_code == 200
     assert requests.get(f"{program.url}/drip", headers=AUTH, timeout=20).text == "xxxx"
     begun = time.monotonic()
@@ -363,7 +346,7 @@ def test_times_upstream_only_while_upstream_has_to_move(gateway, raw):
     assert 1.5 < time.monotonic() - begun
 
 
-def test_head_and_three_megabytes_pass(gateway, raw):
+def test_forwards_head_requests_and_large_uploads(gateway, raw):
     def answer(head, connection):
         if head.startswith(b"HEAD"):
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 123\r\n\r\n")

@@ -1,4 +1,4 @@
-"""With a held key: nothing that is not on the list is reached, and no token gets another agent's bytes, warm or cold."""
+"""With a held key, only listed paths are reached, and no token gets data of another agent, cached or not."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ def object_of(agent: str, id: str) -> dict[str, str]:
 
 @pytest.fixture
 def upstream():
-    """Answers whatever it is asked for, with every agent's bytes where the path doesn't name one."""
+    """Responds to every path, with data of all agents if the path names none."""
 
     def answer(head, connection):
         path = head.split()[1].decode()
@@ -54,7 +54,7 @@ def spellings() -> list[str]:
     return hidden + slashes + marks + other
 
 
-def test_nothing_off_the_list_is_reached(gateway, upstream, tmp_path):
+def test_reaches_only_listed_paths(gateway, upstream, tmp_path):
     flags, tokens = held_flags(tmp_path, one=AGENTS[0], all="*")
     program = gateway(upstream.url, *flags)
     for token in tokens.values():

@@ -15,36 +15,24 @@ import pytest
 import requests
 from certificates import Certificates
 from hops import program_of
+from process_memory import peak_bytes
 from programs import KEY, clean_environment, free_port
-from raw_upstream import OK, RawUpstream, ask, read_head, read_request
+from raw_upstream import OK, ask, connect, read_head, read_request
 
 AUTH = {"Authorization": f"Bearer {KEY}"}
 MEBIBYTE = 1 << 20
 TOO_LARGE = b"HTTP/1.1 413 Too Large\r\nContent-Length: 7\r\nConnection: close\r\n\r\ntoo big"
-# A reset instead of an end.
+# For SO_LINGER: closing sends a reset.
 RESET = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
 
-@pytest.fixture
-def raw():
-    started = []
-
-    def start(answer=None, tls=None):
-        started.append(RawUpstream(answer, tls))
-        return started[-1]
-
-    yield start
-    for upstream in started:
-        upstream.stop()
-
-
 def http2() -> httpx.Client:
-    # Without HTTP/1 it begins with HTTP/2, unasked.
+    # Without HTTP/1, httpx uses HTTP/2 without negotiation.
     return httpx.Client(http1=False, http2=True, timeout=30, trust_env=False)
 
 
 def post_large(client: str, url: str, directory: Path, mebibytes: int = 50) -> tuple[int, str]:
-    """Status and text of what an upload got that curl sent as that kind of client."""
+    """Uploads with curl as this kind of client; returns the status and the text of the response."""
     body = directory / "body"
     with body.open("wb") as file:
         file.truncate(mebibytes * MEBIBYTE)
@@ -59,7 +47,7 @@ def post_large(client: str, url: str, directory: Path, mebibytes: int = 50) -> t
 CLIENTS = ["HTTP/1.1", "Expect", "HTTP/2"]
 
 
-def test_a_caller_on_http_2_has_its_requests_framed_as_they_were(gateway, raw):
+def test_keeps_the_framing_of_http_2_requests(gateway, raw):
     def answer(head, connection):
         read_request(head, connection)
         connection.sendall(OK)
@@ -85,7 +73,7 @@ def test_a_caller_on_http_2_has_its_requests_framed_as_they_were(gateway, raw):
             assert not [line for line in lines if line.startswith((b"cookie", b":"))]
 
 
-def test_an_upstream_that_offers_http_2_over_tls_is_asked_in_http_1_1(gateway, raw, tmp_path):
+def test_forwards_over_http_1_1_even_if_upstream_offers_http_2(gateway, raw, tmp_path):
     certificates = Certificates.make(tmp_path)
     certificates.fit.set_alpn_protocols(["h2", "http/1.1"])
     upstream = raw(tls=certificates.fit)
@@ -164,7 +152,7 @@ def test_reports_a_reset_within_an_upload_and_sends_nothing_again(gateway, raw, 
     began = time.monotonic()
     status, text = post_large(client, f"{program.url}/x", tmp_path)
     assert time.monotonic() - began < 15
-    # The reset may take the answer with it.
+    # The reset may destroy the response.
     assert status == 502 or (answered and status == 413), text
     assert status != 502 or "may have arrived" in text
     assert len(upstream.heads) == 1
@@ -178,9 +166,8 @@ def test_asks_for_a_body_only_if_upstream_wants_it(gateway, raw):
 
     upstream = raw(answer)
     program = gateway(upstream.url)
-    host, port = program.url.removeprefix("http://").split(":")
     lines = "Host: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n"
-    with socket.create_connection((host, int(port)), 10) as caller:
+    with connect(program.url, 10) as caller:
         caller.sendall(f"POST /x HTTP/1.1\r\n{lines}Authorization: Bearer {KEY}\r\n\r\n".encode())
         assert read_head(caller).startswith(b"HTTP/1.1 100")
         caller.sendall(b"abc")
@@ -192,7 +179,7 @@ def test_asks_for_a_body_only_if_upstream_wants_it(gateway, raw):
     assert len(upstream.heads) == 1
 
 
-def test_bodies_larger_than_the_memory_that_they_take(gateway, raw, tmp_path):
+def test_streams_large_bodies_without_buffering(gateway, raw, tmp_path):
     mebibytes = 256
 
     def answer(head, connection):
@@ -208,16 +195,15 @@ def test_bodies_larger_than_the_memory_that_they_take(gateway, raw, tmp_path):
 
     program = gateway(raw(answer).url)
 
-    def resident() -> int:
-        status = Path(f"/proc/{program.process.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024
+    def peak() -> int:
+        return peak_bytes(program.process.pid)
 
     assert requests.get(f"{program.url}/docs", timeout=10).status_code == 200
-    before = resident()
+    before = peak()
     assert post_large("HTTP/1.1", f"{program.url}/x", tmp_path, mebibytes) == (200, "{}")
     with requests.get(f"{program.url}/recording", headers=AUTH, stream=True, timeout=30) as answer:
         assert sum(len(piece) for piece in answer.iter_content(MEBIBYTE)) == mebibytes * MEBIBYTE
-    assert resident() - before < 64
+    assert peak() - before < 64 * MEBIBYTE
 
 
 def test_two_hundred_at_once_are_answered_or_get_a_retry_after(gateway, raw):
@@ -254,7 +240,7 @@ def test_reuses_as_many_connections_as_are_needed_at_once(gateway, raw):
     assert len(upstream.heads) == 240 and upstream.connections <= 130, upstream.connections
 
 
-def test_a_page_may_write_where_writes_are_passed_on(gateway, raw):
+def test_cors_allows_writes_only_if_they_are_forwarded(gateway, raw):
     def answer(head, connection):
         read_request(head, connection)
         connection.sendall(OK)

@@ -1,4 +1,4 @@
-"""nginx, set up by the Ingress in deploy/: rows arrive as they are read, an agent always reaches the same replica."""
+"""nginx, configured by the Ingress in deploy/: rows stream, and requests for an agent reach the same replica."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from rows import DAY, make_rows, now
 from tools import tool
 
 NGINX = "nginx.ingress.kubernetes.io/"
-# What an annotation of ingress-nginx becomes; $ is its value.
+# The directives for annotations of ingress-nginx; $ stands for the value.
 DIRECTIVES = {
     "proxy-http-version": "proxy_http_version $;",
     "proxy-buffering": "proxy_buffering $;",
@@ -31,7 +31,7 @@ DIRECTIVES = {
 
 
 def configuration(annotations: dict[str, str], port: int, gateways: list[str]) -> str:
-    """An nginx.conf with what the annotations ask for, and nothing more that would help."""
+    """An nginx.conf with only the directives of the annotations."""
     asked = {name.removeprefix(NGINX): value for name, value in annotations.items() if name.startswith(NGINX)}
     hashed = asked.pop("upstream-hash-by")
     directives = [DIRECTIVES[name].replace("$", value) for name, value in asked.items()]
@@ -57,7 +57,7 @@ http {{
 
 @pytest.fixture
 def nginx(tmp_path):
-    """Starts nginx in front of gateways, as the rendered Ingress asks; returns where it listens."""
+    """Starts nginx in front of gateways with the configuration of the rendered Ingress; returns its URL."""
     started = []
 
     def start(*gateways: str) -> str:
@@ -86,7 +86,7 @@ def nginx(tmp_path):
 
 
 def arrivals(agent: Agent) -> tuple[list[float], list[bytes]]:
-    """When each line of a stream came, in seconds after it was asked for, and the lines."""
+    """The arrival of each line of a stream, in seconds after the request, and the lines."""
     began = time.monotonic()
     at, lines = [], []
     url = f"{agent.url}?format=ndjson&end_record=true"
@@ -106,13 +106,13 @@ def arrivals(agent: Agent) -> tuple[list[float], list[bytes]]:
 
 
 def stream_through(nginx, gateway, upstream, weeks: int, latency: float) -> None:
-    """A stream that is read week by week comes through nginx as it leaves the gateway."""
-    # So few and small that a buffer of nginx's has room for several weeks.
+    """A stream that is read week by week passes nginx without delay."""
+    # So few and small that a buffer of nginx could hold several weeks.
     instants = [now() - (7 * week + 1) * DAY for week in range(weeks)]
     rows = zip(make_rows(weeks, 7), instants)
     made = [replace(row, filling=0, created=instant, updated=instant) for row, instant in rows]
     upstream.latency = latency
-    # One replica, each time with an agent it does not know yet.
+    # One replica, with a new agent each time.
     program = gateway(upstream.url, "--fan-out", "1", "--upstream-rate", "0")
     ids = [str(uuid.uuid4()) for _ in range(2)]
     for id in ids:
@@ -122,7 +122,7 @@ def stream_through(nginx, gateway, upstream, weeks: int, latency: float) -> None
     assert len(rows) == len(made) + 1
     total = through[-1]
     assert total > weeks * latency / 2, "nothing came slowly, so nothing is shown"
-    # To HTTP/1.0 the gateway would collect, and everything come at the end.
+    # Over HTTP/1.0 the gateway would collect the response.
     assert through[0] < direct[0] + 0.5 + 2 * latency, (
         f"first row after {through[0]:.2f} s, without nginx {direct[0]:.2f} s"
     )
@@ -152,7 +152,7 @@ def test_a_large_forwarded_upload_passes(nginx, gateway, simulator):
     assert requests.post(url, data=b"x" * (5 << 20), headers=headers, timeout=30).status_code != 413
 
 
-def test_an_agent_comes_to_the_same_replica(nginx, gateway, upstream):
+def test_requests_for_an_agent_reach_the_same_replica(nginx, gateway, upstream):
     programs = [gateway(upstream.url, "--live-ttl", "10m") for _ in range(3)]
     base = nginx(*(program.url for program in programs))
     ids = [str(uuid.uuid4()) for _ in range(24)]
@@ -164,7 +164,7 @@ def test_an_agent_comes_to_the_same_replica(nginx, gateway, upstream):
             for query in ("", "status=completed", "from=2026-01-01T00:00:00Z"):
                 Agent(base, id, KEY).rows(query)
     pages = [re.search(r"/agents?/([^/]+)/", seen.path)[1] for seen in upstream.pages]
-    # A second replica would have read what the first one knows.
+    # A second replica would have read the rows again.
     once = {id: pages.count(id) for id in ids}
     alone = str(uuid.uuid4())
     upstream.agent(alone, made, KEY, 7)

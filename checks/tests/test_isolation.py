@@ -1,4 +1,4 @@
-"""No caller sees another's rows: not in a crowd, not from a warm cache, not after the key was revoked."""
+"""No caller gets another's rows: not under load, not from the cache, not after its key is revoked."""
 
 import random
 import re
@@ -19,7 +19,7 @@ PATIENCE = 60
 
 @dataclass(frozen=True)
 class Access:
-    """A credential, an agent, and what must come of asking with the one about the other."""
+    """A credential, an agent, and the expected outcome of a request with both."""
 
     bearer: str
     agent: str
@@ -28,7 +28,7 @@ class Access:
 
 
 def ways(base: str, access: Access, etag: str) -> list[tuple[str, dict[str, str]]]:
-    """All ways to ask about an agent, those included that a cache may answer carelessly."""
+    """All kinds of requests for an agent, including those that a careless cache would get wrong."""
     everything = f"{base}/agents/{access.agent}/executions/all"
     page = f"{base}/v2/agent/{access.agent}/executions"
     return [
@@ -47,7 +47,7 @@ def ways(base: str, access: Access, etag: str) -> list[tuple[str, dict[str, str]
 
 
 def crowd(base: str, accesses: list[Access], etags: list[str], seconds: float) -> Counter:
-    """Uses every access in every way, many at a time; returns the statuses by kind."""
+    """Sends every kind of request for every access concurrently; returns the statuses by kind."""
     until = time.monotonic() + seconds
 
     def keep_asking(seed: int) -> Counter:
@@ -69,7 +69,7 @@ def crowd(base: str, accesses: list[Access], etags: list[str], seconds: float) -
 def look(access: Access, url: str, headers: dict[str, str], answer: requests.Response) -> None:
     about = (access, url, headers, answer.status_code, answer.text[:300])
     if access.ids is None:
-        # Without reading there is no word on a key that was never seen.
+        # Without upstream, nothing is known about a new key.
         unread = {504} if headers.get("Cache-Control") == "only-if-cached" else set()
         assert answer.status_code in {access.refusal} | unread, about
         assert "transcript" not in answer.text and "ETag" not in answer.headers, about
@@ -82,7 +82,7 @@ def look(access: Access, url: str, headers: dict[str, str], answer: requests.Res
 
 @pytest.fixture
 def two(upstream):
-    """Two agents of two keys, and the identifiers of their rows."""
+    """Two agents of two keys, and the ids of their rows."""
     known = []
     for seed, key in enumerate(("bn-one", "bn-two")):
         rows = make_rows(120, 6, seed=seed)
@@ -93,7 +93,7 @@ def two(upstream):
 
 
 def warm(base: str, accesses: list[Access]) -> list[str]:
-    """Reads everything that may be read; the validators of it."""
+    """Reads everything that is allowed; returns the validators."""
     etags = []
     for access in accesses:
         if access.ids is not None:
@@ -104,7 +104,7 @@ def warm(base: str, accesses: list[Access]) -> list[str]:
     return etags
 
 
-def test_callers_with_their_own_keys_learn_nothing_of_others(gateway, upstream, two):
+def test_callers_with_their_own_keys_never_get_rows_of_others(gateway, upstream, two):
     base = gateway(upstream.url, "--upstream-rate", "0").url
     (one, first, ones), (other, second, others) = two
     accesses = [
@@ -120,7 +120,7 @@ def test_callers_with_their_own_keys_learn_nothing_of_others(gateway, upstream, 
     assert seen[False, 404] > 20 and seen[False, 403] > 20, seen
 
 
-def test_callers_with_tokens_reach_only_their_agents(gateway, upstream, two, tmp_path):
+def test_callers_with_tokens_get_only_rows_of_their_agents(gateway, upstream, two, tmp_path):
     (one, key, ones), (other, _, others) = two
     upstream.agents[other].key = key
     lines, bearers = [], []
@@ -154,9 +154,9 @@ def test_callers_with_tokens_reach_only_their_agents(gateway, upstream, two, tmp
     assert {seen.headers["authorization"] for seen in upstream.log} == {f"Bearer {key}"}
 
 
-def test_a_token_that_expires_meanwhile_is_refused(gateway, upstream, two, tmp_path):
+def test_a_token_is_refused_once_it_expires(gateway, upstream, two, tmp_path):
     agent, key, _ = two[0]
-    # A busy machine needs a while to start the gateway.
+    # Starting the gateway takes a while on a busy machine.
     expires = time.time() + 5
     text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires))
     made = run("token", "new", "--name", "short", "--agents", "*", "--expires", text)
@@ -181,7 +181,7 @@ def test_a_token_that_expires_meanwhile_is_refused(gateway, upstream, two, tmp_p
 
 @pytest.mark.long
 def test_a_revoked_key_reads_nothing_after_a_minute(agent_of, upstream):
-    # Nothing is ever due, so that only the word on the key is asked of upstream.
+    # No row is ever due, so only the key is checked upstream.
     never = [part for name in ("live", "settling", "settled") for part in (f"--{name}-ttl", "24h")]
     agent = agent_of(make_rows(200, 20), *never, "--commit-lag", "0s")
     agent.rows()
@@ -220,7 +220,7 @@ def test_a_storm_of_one_bad_key_does_not_reach_upstream(agent_of, upstream):
         assert len(agent.rows()) == 60
     assert {answer.status_code for answer in answers} == {403}
     asked = [seen for seen in upstream.log if seen.headers["authorization"] == "Bearer bn-bad"]
-    # Remembered for three seconds; each time the agent and the account are asked for.
+    # A refusal is remembered for three seconds. Each check requests the agent and the account.
     assert len(asked) <= 2 * (1 + took / 3 + 1), (len(asked), took)
 
 

@@ -1,4 +1,4 @@
-"""`limit=N`: the newest N rows, in every form, and no more read than they need."""
+"""`limit=N`: the newest N rows in every form, with no more upstream requests than they need."""
 
 import json
 
@@ -8,7 +8,7 @@ from answers import NDJSON, assert_same, lines, problem, raw_rows
 from rows import DAY, make_rows, now, text_of
 
 
-# 100 rows are two pages; one confirms the last of them, and one may have been sent ahead with the check of the key in vain.
+# 100 rows take two pages and one that confirms the last row. A prefetched page may be of no use.
 A_HUNDRED = 4
 
 
@@ -22,7 +22,7 @@ def agent(agent_of, newest):
     return agent_of(newest, "--live-ttl", "10m", days=41)
 
 
-def test_json_says_that_there_are_older_rows(agent, upstream, newest):
+def test_json_reports_older_rows(agent, upstream, newest):
     answer = agent.ask("limit=100")
     assert raw_rows(answer.text) == [row.raw for row in newest[:100]]
     envelope = answer.json()
@@ -33,7 +33,7 @@ def test_json_says_that_there_are_older_rows(agent, upstream, newest):
     assert len(upstream.pages) <= A_HUNDRED
 
 
-def test_lines_say_so_in_the_end_record(agent, upstream, newest):
+def test_the_end_record_reports_older_rows(agent, upstream, newest):
     answer = agent.ask("limit=100&end_record=true", Accept=NDJSON)
     *rows, end = lines(answer.content)
     assert rows == [row.raw for row in newest[:100]]
@@ -55,7 +55,7 @@ def test_a_limit_that_is_not_reached_changes_nothing(agent, newest):
     assert end["count"] == 2_000 and "has_more" not in end
 
 
-def test_the_validator_of_a_part_differs_from_that_of_the_whole(agent):
+def test_a_limit_has_a_validator_of_its_own(agent):
     part, other = agent.ask("limit=50"), agent.ask("limit=51")
     assert len({part.headers["ETag"], other.headers["ETag"], agent.ask().headers["ETag"]}) == 3
     assert agent.ask("limit=50", If_None_Match=part.headers["ETag"]).status_code == 304
@@ -65,7 +65,7 @@ def test_the_validator_of_a_part_differs_from_that_of_the_whole(agent):
     assert (head.headers["ETag"], head.headers["Content-Length"]) == (part.headers["ETag"], str(len(part.content)))
 
 
-def test_it_works_with_filters_statuses_and_dates(agent, newest):
+def test_a_limit_works_with_filters_statuses_and_dates(agent, newest):
     def newest_of(count, keep):
         return [row.raw for row in newest if keep(row)][:count]
 
@@ -81,7 +81,7 @@ def test_it_works_with_filters_statuses_and_dates(agent, newest):
         assert raw_rows(answer.text) == newest_of(60, keep), query
 
 
-def test_only_if_cached_needs_only_the_rows_that_are_wanted(agent, upstream):
+def test_only_if_cached_needs_only_the_newest_rows(agent, upstream):
     problem(agent.ask("limit=50", Cache_Control="only-if-cached"), 504, "not_cached")
     first = agent.ask("limit=50")
     upstream.forget_log()
@@ -90,7 +90,7 @@ def test_only_if_cached_needs_only_the_rows_that_are_wanted(agent, upstream):
     assert upstream.pages == []
 
 
-def test_a_bad_limit_gets_the_accepted_range(agent):
+def test_refuses_an_invalid_limit_with_the_accepted_range(agent):
     for limit in ("0", "-1", "x", "", "1000001", "1.5", "%2B5"):
         detail = problem(agent.ask(f"limit={limit}"), 400, "invalid_request")["detail"]
         assert "`limit`" in detail and "1000000" in detail, detail

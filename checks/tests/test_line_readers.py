@@ -1,4 +1,4 @@
-"""Libraries that read lines: which of them split rows that hold other line breaks than a line feed, and what works instead."""
+"""Line readers of common libraries: which of them split rows at other line breaks than line feeds, and what works instead."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ SEPARATORS = "a\u2028b\u2029c\u0085d"
 
 @dataclass(frozen=True)
 class OddRow(Row):
-    """A row with raw line separators in a string, and longer than a line may be for aiohttp."""
+    """A row with raw line separators in a string, and longer than aiohttp's limit for a line."""
 
     @cached_property
     def raw(self) -> bytes:
@@ -26,7 +26,7 @@ class OddRow(Row):
 
 
 def lines(chunks):
-    """As docs/reading-streams.md has it."""
+    """As in docs/reading-streams.md."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")

@@ -1,4 +1,4 @@
-"""A few ordinary requests can't stop the whole process: shared reads while the budget is short."""
+"""A few ordinary requests with shared reads and a short budget can't freeze the process."""
 
 import contextlib
 import threading
@@ -14,16 +14,16 @@ from programs import KEY
 from pulse import Pulse
 from rows import make_rows
 
-# A second's budget, so that what a minute's does shows in seconds.
+# A budget per second, to see in seconds what a budget per minute does in minutes.
 RATE = ("--upstream-rate", "20/s", "--request-deadline", "30s")
 JOINERS = 4
-# A busy machine is slow, a frozen gateway is silent for ever.
+# On a busy machine a gateway is slow, but a frozen one never responds.
 SILENCE = 10
 IDS = (f"00000000-0000-4000-8000-{number:012x}" for number in count(1))
 
 
 class Stream:
-    """A streamed answer that is taken as fast as it comes."""
+    """A streamed response, read as fast as it arrives."""
 
     def __init__(self, agent: Agent, query: str = "", **headers: str):
         more = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -44,7 +44,7 @@ class Stream:
                     break
 
     def rows(self) -> list[bytes]:
-        """All of it."""
+        """The complete body."""
         self._thread.join(60)
         return lines(bytes(self.body))
 
@@ -57,7 +57,7 @@ class Stream:
 
 @pytest.fixture
 def crowded(agent_of, upstream):
-    """A gateway whose budget an export uses up, and an agent that nobody asked about."""
+    """A gateway whose budget an export uses up, and an agent that nobody has requested."""
     upstream.latency = 0.02
     exported = agent_of(make_rows(20_000, 60), *RATE, days=61)
     with Stream(exported):
@@ -66,14 +66,14 @@ def crowded(agent_of, upstream):
 
 
 def begun(agent: Agent, query: str = "") -> Stream:
-    """A stream that may not be kept, and has brought its first rows."""
+    """A no-store stream that has sent its first rows."""
     stream = Stream(agent, query, Cache_Control="no-store")
     wait_until(lambda: stream.body)
     return stream
 
 
 def join(agent: Agent, ask) -> list[requests.Response]:
-    """What each of some callers gets who ask for the same while it is read."""
+    """The responses to several callers that request the same while it is read."""
     with Pulse.of(agent.program) as pulse, ThreadPoolExecutor(JOINERS) as pool:
         asked = [pool.submit(ask) for _ in range(JOINERS)]
         wait_until(lambda: pulse.longest > SILENCE or all(one.done() for one in asked), 90)
@@ -84,7 +84,7 @@ def join(agent: Agent, ask) -> list[requests.Response]:
 
 
 @pytest.mark.parametrize("query", ["", "provider=plivo"])
-def test_a_read_that_is_not_kept_is_joined_without_a_freeze(crowded, upstream, query):
+def test_joining_a_no_store_read_does_not_freeze_the_gateway(crowded, upstream, query):
     rows = make_rows(1_500, 5, seed=2)
     upstream.agent(crowded.id, rows, KEY, days=6)
     wanted = [row for row in rows if not query or row.provider == "plivo"]
@@ -94,7 +94,7 @@ def test_a_read_that_is_not_kept_is_joined_without_a_freeze(crowded, upstream, q
     assert_same(unkept.rows(), wanted)
 
 
-def test_pages_are_cut_without_a_freeze(crowded, upstream):
+def test_cutting_pages_does_not_freeze_the_gateway(crowded, upstream):
     rows = make_rows(1_500, 5, seed=2)
     upstream.agent(crowded.id, rows, KEY, days=6)
     url = f"{crowded.base}/v2/agent/{crowded.id}/executions?page_size=50"

@@ -1,4 +1,4 @@
-"""A log that nobody reads, or nobody can take, stops nothing: lines are dropped, requests are not."""
+"""A log that can't be written drops lines, but no requests."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ ID = "00000000-0000-4000-8000-000000000009"
 
 @contextmanager
 def logging_into(upstream: Upstream, sink: int, *flags: str):
-    """A gateway whose output goes there."""
+    """A gateway with this output."""
     url, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
     arguments = ["serve", "--listen", url, "--admin-listen", admin, "--upstream-url", upstream.url, *flags]
     environment = clean_environment()
@@ -36,7 +36,7 @@ def logging_into(upstream: Upstream, sink: int, *flags: str):
 
 
 def ask_many(url: str) -> set[int]:
-    """Each request has a line in the log, of some 300 bytes. The first that is not answered ends it."""
+    """Sends requests, each of which logs some 300 bytes, and fails at the first without a response."""
 
     def ask(number: int) -> int:
         headers = {"Authorization": f"Bearer {KEY}", "X-Request-Id": f"{number:0>100}"}
@@ -62,7 +62,7 @@ def serves_and_stops(upstream: Upstream, sink: int, *flags: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_an_unread_pipe_blocks_nothing(upstream, form):
+def test_an_unread_log_pipe_blocks_nothing(upstream, form):
     reader, writer = os.pipe()
     try:
         serves_and_stops(upstream, writer, "--log-format", form)
@@ -71,7 +71,7 @@ def test_an_unread_pipe_blocks_nothing(upstream, form):
         os.close(writer)
 
 
-def test_a_pipe_without_a_reader_blocks_nothing(upstream):
+def test_a_log_pipe_without_a_reader_blocks_nothing(upstream):
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -80,7 +80,7 @@ def test_a_pipe_without_a_reader_blocks_nothing(upstream):
         os.close(writer)
 
 
-def test_a_full_disk_blocks_nothing(upstream):
+def test_a_full_disk_for_the_log_blocks_nothing(upstream):
     with open("/dev/full", "wb") as full:
         serves_and_stops(upstream, full.fileno())
 

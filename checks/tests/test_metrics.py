@@ -1,4 +1,4 @@
-"""The metrics of a busy gateway, parsed with Prometheus' own parsers."""
+"""The metrics of a busy gateway, parsed with the parsers of Prometheus."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from tools import tool
 
 OPEN_METRICS = "application/openmetrics-text;version=1.0.0"
 
-# What dashboards and alerts are made of; a name here is a promise.
+# Dashboards and alerts depend on these names, so they must not change.
 PROMISED = {
     "fanfold_build": "info",
     "fanfold_requests": "counter",
@@ -69,7 +69,7 @@ def scrape(agent: Agent, accept: str) -> requests.Response:
 
 @pytest.fixture
 def busy(agent_of, upstream):
-    """A gateway that was asked all kinds of things, and some in vain."""
+    """A gateway after all kinds of requests, some of which failed."""
     agent = agent_of(make_rows(300, 13), "--request-deadline", "3s", "--upstream-timeout", "1s", days=14)
     upstream.script.append((500, {}, b"boom"))
     upstream.script.append((200, {}, b"no page"))
@@ -133,7 +133,7 @@ def test_a_busy_gateways_metrics_are_openmetrics(busy):
     assert value("process_cpu_seconds_total") > 0
 
 
-def test_the_older_text_format_says_the_same(busy):
+def test_the_older_text_format_has_the_same_metrics(busy):
     answer = scrape(busy, "text/plain")
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     families = {family.name: family for family in plain(answer.text)}

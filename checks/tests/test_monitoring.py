@@ -1,4 +1,4 @@
-"""The metrics table, the alerts and the dashboard name metrics that the gateway has."""
+"""The metrics table, the alerts and the dashboard use metrics that exist."""
 
 import copy
 import json
@@ -18,22 +18,22 @@ from tools import tool
 from upstream import Upstream
 
 MONITORING = ROOT / "deploy/monitoring"
-# As Prometheus asks: names as the text format has them differ.
+# The format that Prometheus requests, whose names differ from the plain text format.
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 RULES = MONITORING / "fanfold.rules.yaml"
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
-# What Grafana puts in the place of its variables.
+# Values for Grafana's variables.
 VARIABLES = {"$__rate_interval": "1m", "$job": ".+", "$instance": ".+"}
-# Parts of an expression that name no metric.
+# Words of expressions that are not metrics.
 NOT_NAMES = re.compile(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|on|without|ignoring|group_left|group_right) ?\([^)]*\)')
 WORDS = {"and", "or", "unless", "bool", "offset"}
-# What a sample's name ends with beyond the metric's, by type.
+# The suffixes of sample names, by type of metric.
 SUFFIXES = {"counter": ["_total"], "info": ["_info"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
 
 
 class Exposed:
-    """What `/metrics` tells: types by metric, and labels by sample."""
+    """The content of `/metrics`: types by metric, and labels by sample."""
 
     def __init__(self, text: str):
         self.types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
@@ -48,7 +48,7 @@ class Exposed:
 
 @pytest.fixture(scope="module")
 def exposed(tmp_path_factory):
-    """The metrics of a gateway that has answered, refused and failed: a family without a sample shows no labels."""
+    """The metrics of a gateway after responses, refusals and failures, because metrics without samples show no labels."""
     upstream, id = Upstream(), "3fa85f64-5717-4562-b3fc-2c963f66afa6"
     upstream.agent(id, make_rows(120, 6), KEY, 7)
     folder = tmp_path_factory.mktemp("metrics")
@@ -71,13 +71,13 @@ def exposed(tmp_path_factory):
 
 
 def names_in(expression: str) -> set[str]:
-    """The samples that an expression is made of."""
+    """The samples in an expression."""
     bare = NOT_NAMES.sub(" ", expression)
     return {word for word in re.findall(r"\b[a-z]\w*\b(?!\s*\()", bare) if word not in WORDS}
 
 
 def labels_in(expression: str) -> Iterator[tuple[str, set[str]]]:
-    """Each sample that is chosen by labels, and those labels but for the scrape's own."""
+    """Each sample with label matchers, and their labels without those of the scrape."""
     for name, matchers in re.findall(r"(\w+)\{([^}]*)\}", expression):
         yield name, set(re.findall(r'(\w+)\s*[=!]~?\s*"', matchers)) - {"job", "instance"}
 
@@ -87,7 +87,7 @@ def alerts() -> list[dict]:
 
 
 def expressions() -> list[str]:
-    """Every expression on the dashboard, as Grafana would send it."""
+    """Every expression on the dashboard, as Grafana sends it."""
     found = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
     for variable, value in VARIABLES.items():
         found = [expression.replace(variable, value) for expression in found]
@@ -102,14 +102,14 @@ def promtool(*arguments: str, **more) -> str:
 
 
 def table() -> dict[str, str]:
-    """The metrics that docs/operations.md tells of, and their types."""
+    """The metrics in docs/operations.md, and their types."""
     section = OPERATIONS.split("\n## Metrics\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)`[^|]*\| (\w+) \| .+ \|$", section, re.M)
     assert len(rows) == len(dict(rows)), "a metric is documented twice"
     return dict(rows)
 
 
-def test_the_table_has_every_metric_and_no_other(exposed):
+def test_the_table_has_exactly_the_metrics_of_the_gateway(exposed):
     assert table() == exposed.types
 
 
@@ -124,7 +124,7 @@ def test_every_label_is_in_the_table(exposed):
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
-def test_an_alert_names_what_is_there_and_is_explained(alert, exposed):
+def test_alerts_use_existing_metrics_and_are_documented(alert, exposed):
     assert names_in(alert["expr"]) and names_in(alert["expr"]) <= exposed.samples
     for name, labels in labels_in(alert["expr"]):
         assert labels <= exposed.labels[name], name
@@ -133,12 +133,12 @@ def test_an_alert_names_what_is_there_and_is_explained(alert, exposed):
     assert alert["labels"]["severity"] in {"page", "ticket"}
 
 
-def test_every_explained_alert_is_there():
+def test_every_documented_alert_exists():
     section = OPERATIONS.split("\n## Alerts\n")[1].split("\n## ")[0]
     assert re.findall(r"^### (\w+)$", section, re.M) == [alert["alert"] for alert in alerts()]
 
 
-def test_alerts_are_raised_exactly_when_they_should_be():
+def test_alerts_fire_exactly_when_they_should():
     promtool("check", "rules", str(RULES))
     promtool("test", "rules", "fanfold.rules.test.yaml", cwd=MONITORING)
     cases = (MONITORING / "fanfold.rules.test.yaml").read_text()
@@ -151,13 +151,13 @@ def test_the_operator_gets_the_same_rules():
     assert rule["spec"] == yaml.safe_load(RULES.read_text())
 
 
-def test_the_dashboard_shows_what_is_there(exposed, tmp_path):
+def test_the_dashboard_uses_existing_metrics(exposed, tmp_path):
     shown = expressions()
     for expression in shown:
         assert names_in(expression) <= exposed.samples, expression
         for name, labels in labels_in(expression):
             assert labels <= exposed.labels.get(name, set()) | {"job", "instance"}, expression
-    # Prometheus reads each as the expression of a rule.
+    # promtool checks each as the expression of a rule.
     rules = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(shown)]
     file = tmp_path / "dashboard.rules.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))

@@ -1,4 +1,4 @@
-"""No number that a caller or upstream writes brings anything down: every request has an answer, and nothing panics."""
+"""No number from a caller or from upstream causes a panic, and every request gets a response."""
 
 import itertools
 import time
@@ -38,19 +38,19 @@ def page_of(agent: Agent) -> str:
 
 @pytest.fixture
 def warm(agent_of):
-    """An agent whose rows and whose newest page are kept."""
+    """An agent whose rows and newest page are cached."""
     agent = agent_of(make_rows(60, 3), "--upstream-rate", "0", "--request-deadline", "5s", days=4)
     assert len(agent.rows()) == 60
     return agent
 
 
 @pytest.mark.parametrize("directive", DIRECTIVES)
-def test_any_number_in_cache_control_has_an_answer(warm, session, directive):
+def test_responds_to_any_number_in_cache_control(warm, session, directive):
     window = "?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z"
     urls = [warm.url, f"{warm.url}?format=ndjson", page_of(warm), page_of(warm) + window]
     for url in urls:
         session.get(url, headers=warm.headers, timeout=30)
-    # An age of a second and more is what a sum can overflow by.
+    # With an age of a second or more, a sum can overflow.
     time.sleep(1.1)
     for number, url, more in itertools.product(NUMBERS, urls, ("", ", only-if-cached", ", no-store")):
         headers = warm.headers | {"Cache-Control": f"{directive}={number}{more}".encode()}
@@ -59,7 +59,7 @@ def test_any_number_in_cache_control_has_an_answer(warm, session, directive):
 
 
 @pytest.mark.parametrize("name", ["Prefer", "Range", "Max-Forwards", "Priority", "Age"])
-def test_any_number_in_another_header_has_an_answer(warm, session, name):
+def test_responds_to_any_number_in_other_headers(warm, session, name):
     before = {"Prefer": "wait=", "Range": "bytes=", "Priority": "u="}.get(name, "")
     for number in NUMBERS:
         answer = session.get(warm.url, headers=warm.headers | {name: (before + number.strip()).encode()}, timeout=30)
@@ -67,14 +67,14 @@ def test_any_number_in_another_header_has_an_answer(warm, session, name):
     assert len(warm.rows()) == 60
 
 
-def test_any_number_of_a_page_has_an_answer(warm, session):
+def test_responds_to_any_page_number(warm, session):
     for number, size in itertools.product(NUMBERS, ("1", "50", *NUMBERS[-20:])):
         query = {"page_number": number, "page_size": size}
         answer = session.get(page_of(warm), params=query, headers=warm.headers, timeout=30)
         assert answer.status_code in {200, 400, 404, 422}, (query, answer.text)
 
 
-def test_any_date_has_an_answer(warm, session):
+def test_responds_to_any_date(warm, session):
     for start, end in itertools.product((None, *DATES), repeat=2):
         query = {name: value for name, value in (("from", start), ("to", end)) if value}
         for url in (warm.url, page_of(warm)):
@@ -84,7 +84,7 @@ def test_any_date_has_an_answer(warm, session):
 
 
 @pytest.mark.parametrize("name", ["Retry-After", "Age", "Date", "X-RateLimit-Reset"])
-def test_any_number_in_upstreams_headers_has_an_answer(agent_of, upstream, name):
+def test_responds_whatever_numbers_upstreams_headers_have(agent_of, upstream, name):
     rows = make_rows(60, 3)
     agent = agent_of(rows, "--upstream-rate", "0", "--request-deadline", "1s", "--stale-if-error", "0s", days=4)
     for at, number in enumerate(NUMBERS):
@@ -101,7 +101,7 @@ def test_any_number_in_upstreams_headers_has_an_answer(agent_of, upstream, name)
 
 
 @pytest.mark.parametrize("field", ["page_number", "page_size", "total"])
-def test_any_number_in_upstreams_envelope_has_an_answer(agent_of, upstream, field):
+def test_responds_whatever_numbers_upstreams_envelope_has(agent_of, upstream, field):
     agent = agent_of(make_rows(60, 3), "--upstream-rate", "0", "--request-deadline", "3s", days=4)
     for at, number in enumerate(NUMBERS):
         if not number.isascii():

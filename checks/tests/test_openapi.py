@@ -9,7 +9,7 @@ import yaml
 from programs import KEY, ROOT, clean_environment
 from rows import make_rows
 
-# On the other listener.
+# Paths of the admin listener.
 ADMIN_PATHS = ("/livez", "/readyz", "/metrics", "/agents/{agent_id}")
 AGENT = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 CHECKS = (
@@ -23,11 +23,11 @@ def run_schemathesis(base: str, tmp_path, examples: int, seed: int) -> None:
     document["paths"] = {path: item for path, item in document["paths"].items() if path not in ADMIN_PATHS}
     schema = tmp_path / "openapi.yaml"
     schema.write_text(yaml.safe_dump(document))
-    # Every agent that is made up would be a 404; naming one that exists lets the questions reach its rows.
+    # Made-up agents would all be 404. With an existing agent, requests reach its rows.
     config = tmp_path / "schemathesis.toml"
     config.write_text(
         f'[parameters]\n"path.agent_id" = "{AGENT}"\n'
-        # 504 is what `Cache-Control: only-if-cached` and `Prefer: wait=0` ask for.
+        # `Cache-Control: only-if-cached` and `Prefer: wait=0` can get 504.
         '[checks]\nnot_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "504"]\n'
     )
     command = [
@@ -46,17 +46,17 @@ def base(upstream, gateway):
     return gateway(upstream.url, "--upstream-rate", "0", "--live-ttl", "10m").url
 
 
-def test_schemathesis_finds_no_undocumented_answer(base, tmp_path):
+def test_schemathesis_finds_no_undocumented_response(base, tmp_path):
     run_schemathesis(base, tmp_path, examples=15, seed=1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
-def test_schemathesis_finds_no_undocumented_answer_at_length(base, tmp_path, seed):
+def test_schemathesis_finds_no_undocumented_response_at_length(base, tmp_path, seed):
     run_schemathesis(base, tmp_path, examples=400, seed=seed)
 
 
-def test_the_document_is_served_as_it_is(base):
+def test_serves_the_document_unchanged(base):
     served = requests.get(f"{base}/openapi.yaml", timeout=10)
     assert served.status_code == 200
     assert served.content == (ROOT / "openapi.yaml").read_bytes()

@@ -1,4 +1,4 @@
-"""Upstream's page path without dates, or with dates far apart: no more of a history is read than the pages up to it."""
+"""Upstream's page path without dates, or with dates far apart, reads only the pages up to the requested one."""
 
 import uuid
 
@@ -22,7 +22,7 @@ def page(agent: Agent, patience: float = 10, **query) -> requests.Response:
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_a_page_of_a_large_cold_history_reads_only_the_pages_up_to_it(agent_of, upstream, number):
+def test_reads_only_the_pages_up_to_the_requested_one(agent_of, upstream, number):
     rows = make_rows(30_000, 60)
     upstream.latency = 0.08
     agent = agent_of(rows, days=61)
@@ -58,7 +58,7 @@ def test_a_poller_of_three_agents_gets_every_row(gateway, upstream):
         assert_same(walk.rows, truth[id])
         assert walk.slowest < 10
     assert next(iter(walks.values())).first_page < 2
-    # Of each page some five rows are read again with the next.
+    # Some five rows of each page are read again with the next.
     assert len(upstream.pages) < 1.3 * (1_050 / 50) + 3 * 6
 
 
@@ -70,11 +70,11 @@ def test_refuses_a_page_without_room_before_its_client_gives_up(agent_of, upstre
     assert number > 3
     problem(answer, 429, "rate_limited")
     assert 8 < int(answer.headers["Retry-After"]) <= 60
-    # What is known is served all the same.
+    # Cached pages are still served.
     assert page(agent, page_number=1, page_size=50).status_code == 200
 
 
-def test_dates_far_apart_or_only_one_of_them_are_cut_from_the_history(agent_of, upstream):
+def test_accepts_dates_far_apart_and_a_single_date(agent_of, upstream):
     rows = make_rows(400, 30)
     agent = agent_of(rows, days=31)
     start, end = now() - 25 * DAY, now() - 6 * DAY
@@ -97,7 +97,7 @@ def test_dates_far_apart_or_only_one_of_them_are_cut_from_the_history(agent_of, 
     problem(page(agent, from_=text_of(start), sort="asc"), 400, "invalid_request")
 
 
-def test_the_same_page_again_is_the_same_and_costs_nothing(agent_of, upstream):
+def test_repeating_a_page_costs_nothing(agent_of, upstream):
     agent = agent_of(make_rows(500, 20), "--live-ttl", "10m", days=21)
     first = page(agent, page_number=2)
     upstream.forget_log()

@@ -1,4 +1,4 @@
-"""Upstreams whose pages are hard to walk: a response has each row that was there throughout, once."""
+"""Lists that change during a walk: a response has every row that existed throughout, once."""
 
 import random
 import uuid
@@ -22,7 +22,7 @@ QUIRKS = {
 
 
 @pytest.mark.parametrize("quirk", QUIRKS, ids=lambda name: name.replace(" ", "-"))
-def test_a_quirk_loses_nothing(agent_of, upstream, quirk):
+def test_quirk_loses_no_row(agent_of, upstream, quirk):
     rows = make_rows(700, 30)
     for knob, value in QUIRKS[quirk].items():
         setattr(upstream, knob, value)
@@ -95,7 +95,7 @@ def test_rows_deleted_at_every_request_lose_nothing_else(agent_of, upstream):
     assert set(got) <= {row.raw for row in rows} and len(set(got)) == len(got)
 
 
-def test_with_all_times_zero_every_answer_is_the_truth(agent_of, upstream):
+def test_with_zero_ttls_every_response_is_current(agent_of, upstream):
     draw = random.Random(11)
     agent = agent_of(make_rows(300, 20), *ALWAYS_DUE, "--upstream-rate", "0", days=21)
     known = upstream.agents[agent.id]
@@ -116,7 +116,7 @@ def test_with_all_times_zero_every_answer_is_the_truth(agent_of, upstream):
         assert_same(agent.rows(f"status={wanted}" if wanted else "", Cache_Control="no-cache"), truth)
 
 
-def test_ends_a_list_that_never_ends(agent_of, upstream):
+def test_stops_walking_an_endless_list(agent_of, upstream):
     agent = agent_of(make_rows(60, 5), "--request-deadline", "10s", days=6)
     page = b'{"page_number":1,"page_size":50,"total":50,"has_more":true,"data":[]}'
     upstream.script.extend([(200, {"Content-Type": "application/json"}, page)] * 10_000)

@@ -16,7 +16,7 @@ from rows import Row, make_rows
 from upstream import Upstream
 
 CLIENTS = ["http1", "http2"]
-# Those that give nothing on before they have all of it, or a good part.
+# Proxies that buffer a response before they pass it on.
 COLLECTING = {"nginx", "nginx-http-1.1", "nginx-cache"}
 ROWS = 600
 TABLE_ROWS = 6_000
@@ -25,7 +25,7 @@ FLAGS = ("--fan-out", "1", "--request-deadline", "3s", "--upstream-timeout", "1s
 
 @dataclass
 class Place:
-    """A hop in front of a gateway in front of an upstream."""
+    """A proxy in front of a gateway in front of an upstream."""
 
     name: str
     upstream: Upstream
@@ -40,7 +40,7 @@ class Place:
     def ask(
         self, client: str, agent: Agent, query: str, *more: str, accept: str = NDJSON, form: str = "all"
     ) -> subprocess.Popen:
-        """curl, which says with its exit code whether the body was whole."""
+        """Runs curl, whose exit code says whether the body was complete."""
         base, version = (
             (self.hop.http1, "--http1.1") if client == "http1" else (self.hop.http2, "--http2-prior-knowledge")
         )
@@ -57,7 +57,7 @@ def place(request, tmp_path_factory):
     if program_of(request.param) is None:
         pytest.skip(f"the program of {request.param} is not on this machine")
     directory = tmp_path_factory.mktemp(request.param)
-    # nginx and Varnish work as somebody else.
+    # nginx and Varnish run as other users.
     directory.chmod(0o777)
     upstream = Upstream()
     gateway = start_gateway(directory, upstream.url, *FLAGS)
@@ -110,7 +110,7 @@ def test_a_caching_hop_never_serves_another_callers_rows(place, client):
     curl = place.ask(client, stranger, "end_record=true")
     body, _ = curl.communicate(timeout=60)
     assert curl.returncode != 0 and json.loads(body)["status"] in (403, 404)
-    # What is new is seen as soon as the gateway sees it.
+    # The proxy does not delay new rows.
     assert_same(whole(requests.get(base + agent.path, headers=agent.headers, timeout=60)), rows)
 
 
@@ -167,7 +167,7 @@ def wait_for_pages(place: Place, agent: Agent, count: int) -> None:
 
 
 def assert_not_whole(place: Place, curl: subprocess.Popen, body: bytes) -> None:
-    """A stream may look as if it had ended well; then its last line says that it has not."""
+    """A stream may end without an error; then its last line says that it is incomplete."""
     got = lines(body)
     print(f"{place.name}: curl ended with {curl.returncode} after {len(got)} lines, the last {got[-1:]}"[:300])
     assert len(got) <= ROWS
@@ -176,9 +176,9 @@ def assert_not_whole(place: Place, curl: subprocess.Popen, body: bytes) -> None:
         assert json.loads(got[-1])["@end"]["complete"] is False
 
 
-# The last one: it leaves no gateway behind.
+# Last in this file, because it kills the gateway.
 def test_a_killed_gateway_leaves_no_response_that_looks_complete(place):
-    # More than fits between the gateway and a client that reads slowly.
+    # More than the buffers between the gateway and a slow reader hold.
     wide = place.agent(make_rows(TABLE_ROWS, 60))
     query = "fields=id,transcript,raw,link,escaped,telephony_data"
     tables = [place.ask(client, wide, query, "--limit-rate", "4M", accept="text/csv") for client in CLIENTS]
@@ -200,5 +200,5 @@ def test_a_killed_gateway_leaves_no_response_that_looks_complete(place):
         rest, _ = curl.communicate(timeout=60)
         count = len((first + rest).split(b"\r\n")) - 2
         print(f"{place.name}: curl ended with {curl.returncode} after {count} rows of a table")
-        # A hop may have had all of it already; else the client is told that it has not.
+        # The proxy may already have had the complete response. Otherwise the client notices.
         assert curl.returncode != 0 or count == TABLE_ROWS

@@ -1,4 +1,4 @@
-"""What the README and the recipes tell people to type works as it stands there.
+"""The commands and programs in the README and the recipes work as printed.
 
 A block is run if the line above it says `<!-- runs -->`. Shell blocks run in one directory, one after another, against
 the demo; only its address is replaced. The table of settings is held to the program's own help.
@@ -17,7 +17,7 @@ TEXTS = "".join((ROOT / name).read_text() for name in ["README.md", "docs/recipe
 SETTINGS = (ROOT / "docs/settings.md").read_text()
 BLOCKS = re.findall(r"<!-- runs -->\n```(\w+)\n(.*?)```", TEXTS, re.S)
 ADDRESS = "http://127.0.0.1:8080"
-# A program that runs the SQL it is given, as `duckdb -c` does.
+# A program that runs SQL, like `duckdb -c`.
 DUCKDB = "import duckdb, sys; result = duckdb.sql(sys.argv[1]); print(result if result else 'done')"
 COMMANDS = {
     "sql": [sys.executable, "-c", DUCKDB],
@@ -25,7 +25,7 @@ COMMANDS = {
     "python": [sys.executable, "-c"],
     "js": ["node", "--input-type=module", "-e"],
 }
-# The block is a function; this calls it.
+# Calls the function in the code block.
 JS_DRIVER = """
 const { URL: base, AGENT, KEY } = process.env;
 for (const agents of [AGENT, "all"]) {
@@ -56,7 +56,7 @@ def directory(tmp_path_factory):
 
 
 def words_of(demo) -> dict[str, str]:
-    """What a reader copies from the demo's output: the key and the first agent."""
+    """The key and the first agent in the demo's output."""
     printed = demo.output()
     key = re.search(r"Bearer ([\w.-]+)", printed)
     agent = re.search(r"/agents/([0-9a-f-]{36})/", printed)
@@ -65,13 +65,13 @@ def words_of(demo) -> dict[str, str]:
 
 
 def missing_tool(language: str, code: str) -> str | None:
-    """A tool that the block needs and that this machine has not."""
+    """A tool that the block needs and that is missing on this machine."""
     needed = {"js": ["node"], "sh": re.findall(r"^\s*(jq|curl)\b", code, re.M), "python": [], "sql": []}[language]
     return next((tool for tool in needed if shutil.which(tool) is None), None)
 
 
 @pytest.mark.parametrize(("language", "code"), BLOCKS, ids=lambda value: " ".join(value.split())[:40])
-def test_a_block_works(demo, directory, language, code):
+def test_code_block_works(demo, directory, language, code):
     if tool := missing_tool(language, code):
         pytest.skip(f"{tool} is not on this machine")
     code = code.replace(ADDRESS, demo.url)
@@ -90,7 +90,7 @@ def test_a_block_works(demo, directory, language, code):
     assert done.stdout.strip()
 
 
-def test_the_demo_has_the_key_and_the_agent_that_the_texts_name(demo):
+def test_the_demo_has_the_documented_key_and_agent(demo):
     named = re.findall(r"^export URL=\S+ KEY=(\S+) AGENT=(\S+)$", TEXTS, re.M)
     assert len(named) == 2
     assert {key for key, _ in named} == {words_of(demo)["KEY"]}
@@ -98,11 +98,11 @@ def test_the_demo_has_the_key_and_the_agent_that_the_texts_name(demo):
         assert re.search(rf"^ +{agent} +[\d,]+ executions", demo.output(), re.M), demo.output()
 
 
-def test_there_are_blocks_in_every_language():
+def test_finds_code_blocks_in_every_language():
     assert {language for language, _ in BLOCKS} == set(COMMANDS)
 
 
-def test_the_settings_table_is_the_programs_own():
+def test_the_settings_table_matches_the_help():
     table = dict(re.findall(r"^\| `--([a-z-]+)` \| (?:`([^`]*)`|–)", SETTINGS, re.M))
     text = run("serve", "--help").stdout
     known = {name for name in re.findall(r"--([a-z-]+)", text)}

@@ -17,7 +17,7 @@ REQUESTS = 10_000
 AT_ONCE = 48
 
 DIGITS = PHONE.removeprefix("+")
-# What callers put where it does not belong, each searched for at the end.
+# Secrets in the wrong places of requests. The log is searched for each of them.
 KEY, BAD_KEY, COOKIE, NAME = "bn-check", "bn-0123456789abcdef", "session-s3cret", "Sushila"
 SECRETS = {KEY, BAD_KEY, COOKIE, NAME, DIGITS, TRANSCRIPT_WORD, "otlp-s3cret", "hidden@example.invalid"}
 
@@ -30,7 +30,7 @@ def collector():
 
 
 def request(draw: random.Random, agents: list[str]) -> tuple[str, str, dict[str, str]]:
-    """Method, path with query, and headers of one request."""
+    """The method, the path with its query, and the headers of one request."""
     agent = draw.choice(agents)
     every, page = f"/agents/{agent}/executions/all", f"/v2/agent/{agent}/executions"
     window = "from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z"
@@ -83,7 +83,7 @@ def request(draw: random.Random, agents: list[str]) -> tuple[str, str, dict[str,
     for more in draw.sample(odd, draw.randrange(3)):
         headers |= more
     if headers.get("X-Request-Id") == KEY:
-        # That it is a key shows only where it stands as one, too.
+        # A value is recognizable as a key only if it is in a place for keys, too.
         headers["Authorization"] = f"Bearer {KEY}"
     method = draw.choice(["GET"] * 20 + ["HEAD", "POST", "DELETE", "OPTIONS", NAME.upper()])
     return method, path, headers
@@ -96,7 +96,7 @@ async def ask_all(base: str, agents: list[str]) -> dict[int, int]:
     async def keep_asking(session: aiohttp.ClientSession) -> None:
         for method, path, headers in plan:
             async with session.request(method, base + path, headers=headers) as answer:
-                # A stream may break where upstream fails below its first row.
+                # A stream breaks if upstream fails after its first row.
                 with contextlib.suppress(aiohttp.ClientPayloadError):
                     await answer.read()
                 statuses[answer.status] = statuses.get(answer.status, 0) + 1
@@ -107,13 +107,13 @@ async def ask_all(base: str, agents: list[str]) -> dict[int, int]:
     return statuses
 
 
-def test_ten_thousand_requests_log_no_secret_and_leave_nothing_behind(gateway, upstream, collector):
+def test_ten_thousand_requests_leave_no_secret_in_logs_metrics_and_traces(gateway, upstream, collector):
     agents = [str(uuid.uuid4()) for _ in range(3)]
     for seed, agent in enumerate(agents):
         upstream.agent(agent, make_rows(60, 6, seed=seed), KEY, days=7)
 
     def speak_of_it(upstream, query):
-        # Upstream repeats what it was asked, the caller's key, and somebody's address.
+        # Upstream's errors repeat the request, the key and an address.
         if "to_number" in query or upstream.draw.random() < 0.02:
             raise ValueError(f"no {query.get('to_number')} for {KEY}: ask hidden@example.invalid, {NAME}")
 
@@ -132,14 +132,14 @@ def test_ten_thousand_requests_log_no_secret_and_leave_nothing_behind(gateway, u
     )
     statuses = asyncio.run(ask_all(program.url, agents))
     assert sum(statuses.values()) == REQUESTS
-    # All kinds of answers were among them.
+    # All kinds of responses occurred.
     assert {200, 400, 401, 403, 404, 405, 406, 504} <= statuses.keys(), statuses
 
     metrics = requests.get(f"{program.admin}/metrics", timeout=30).text
     assert program.stop() == 0
     log = program.output()
     lines = [line for line in log.splitlines() if '"request_id"' in line]
-    # Under load, lines about refusals are sampled; the next line says how many were left out.
+    # Under load, lines about refusals are sampled. The next line has the number of those left out.
     left_out = sum(int(count) for count in re.findall(r'"lines_left_out":"?(\d+)', log))
     answered = sum(count for status, count in statuses.items() if status < 400)
     assert answered <= len(lines) and len(lines) + left_out <= REQUESTS, (answered, len(lines), left_out)
@@ -150,5 +150,5 @@ def test_ten_thousand_requests_log_no_secret_and_leave_nothing_behind(gateway, u
         for secret in SECRETS:
             at = text.lower().find(secret.lower())
             assert at < 0, f"{secret} is in the {place}: {text[max(0, at - 300) : at + 100]!r}"
-        # Nobody's number, however it is written.
+        # No phone number in any notation.
         assert not re.search(r"\+?91[ -]?98123[ -]?45678", text), place

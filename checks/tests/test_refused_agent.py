@@ -1,4 +1,4 @@
-"""A refusal about one agent is about that agent: the key, and what was read with it, go on serving the others."""
+"""If upstream refuses one agent, the key still works for the others, and their rows stay cached."""
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ FLAGS = ("--live-ttl", "1h", "--settling-ttl", "1h", "--upstream-rate", "0")
 
 @pytest.fixture
 def account(upstream):
-    """Many healthy agents of one key, and one that upstream refuses."""
+    """Several healthy agents of one key, and one that upstream refuses."""
     rows = make_rows(40, 3)
     healthy = [str(uuid.uuid4()) for _ in range(AGENTS)]
     for agent in healthy:
@@ -28,7 +28,7 @@ def account(upstream):
 
 
 def refuse(upstream, refused: str, status: int) -> None:
-    """Everything about that agent is answered with this status, and nothing else is."""
+    """Upstream responds with this status to every request for that agent."""
     honest = upstream._refusal
 
     def refusal(request: web.Request) -> web.Response | None:
@@ -42,14 +42,14 @@ def refuse(upstream, refused: str, status: int) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("is_held", [True, False], ids=["held", "pass-through"])
 @pytest.mark.parametrize("path", ["/agents/{}/executions/all", "/v2/agent/{}/executions"])
-def test_the_other_agents_of_a_key_are_served(gateway, upstream, tmp_path, account, status, is_held, path):
+def test_a_refused_agent_does_not_affect_the_others_of_its_key(gateway, upstream, tmp_path, account, status, is_held, path):
     healthy, refused, rows = account
     flags, tokens = held_flags(tmp_path, one=refused, all="*") if is_held else ([], {"one": KEY, "all": KEY})
     base = gateway(upstream.url, *FLAGS, *flags).url
     agents = [Agent(base, agent, tokens["all"]) for agent in healthy]
     for agent in agents:
         assert_same(agent.rows(), rows)
-    # Accepted once, and refused from then on: as when the agent moves to another sub-account.
+    # Accepted at first and then refused, as if the agent moved to another sub-account.
     Agent(base, refused, tokens["one"]).ask()
     refuse(upstream, refused, status)
     upstream.forget_log()
@@ -64,7 +64,7 @@ def test_the_other_agents_of_a_key_are_served(gateway, upstream, tmp_path, accou
     assert {answer.status_code for answer in answers} == {200}, answers[0].text
     for answer in answers:
         assert_same(whole(answer), rows)
-    # What was kept of the others is kept still.
+    # The rows of the others are still cached.
     assert not [seen for seen in upstream.pages if refused not in seen.path]
     assert {answer.status_code for answer in polls} <= {502 if is_held else status, 200, 429}, polls[-1].text
 

@@ -1,4 +1,4 @@
-"""Several gateways share what they know through Redis. Whatever happens to it, responses stay right and complete."""
+"""Several gateways share rows through Redis. Whatever happens to it, responses stay correct and complete."""
 
 import re
 import signal
@@ -17,12 +17,12 @@ from redis_server import RedisServer
 from rows import PHONE, TRANSCRIPT_WORD, make_rows
 
 SECRET = "a" * 40
-# Marks are looked at twice a second.
+# Void marks are read twice a second.
 SOON = 20
 
 
 class Tier:
-    """A server, and gateways on it."""
+    """A server, and gateways that share it."""
 
     def __init__(self, folder: Path):
         self.folder, self.server = folder, RedisServer(folder)
@@ -50,7 +50,7 @@ def saves(program: Program) -> float:
 
 
 def all_saved(program: Program) -> None:
-    """Waits until nothing more is saved: the gateway looks for changes every two seconds."""
+    """Waits until the gateway has saved everything, which it checks every two seconds."""
     wait_until(lambda: saves(program) > 0, SOON, describe=program.output)
     seen = -1.0
     while seen != (seen := saves(program)):
@@ -70,7 +70,7 @@ def tier(tmp_path):
     tier.server.kill()
 
 
-def test_what_one_gateway_read_another_serves(tier, upstream):
+def test_a_gateway_serves_what_another_read(tier, upstream):
     rows, id = make_rows(1_500, 20), str(uuid.uuid4())
     upstream.agent(id, rows, KEY, days=21)
     first, second = (tier.start(upstream.url) for _ in range(2))
@@ -85,7 +85,7 @@ def test_what_one_gateway_read_another_serves(tier, upstream):
     assert not re.search(rb"[^ ]*" + KEY.encode(), held)
 
 
-def test_nothing_in_the_server_can_be_read(tier, upstream):
+def test_the_server_has_no_plain_data(tier, upstream):
     rows, id = make_rows(100, 20), str(uuid.uuid4())
     upstream.agent(id, rows, KEY, days=21)
     program = tier.start(upstream.url)
@@ -103,7 +103,7 @@ FAULTS = [frozen, restarted_empty, flushed, without_scripts, paused, demoted, fu
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_responses_are_right_whatever_happens_to_the_server(tier, upstream, fault):
+def test_responses_are_correct_whatever_happens_to_the_server(tier, upstream, fault):
     rows, id = make_rows(400, 20), str(uuid.uuid4())
     upstream.agent(id, rows, KEY, days=21)
     first, second = (tier.start(upstream.url) for _ in range(2))
@@ -124,7 +124,7 @@ def test_responses_are_right_whatever_happens_to_the_server(tier, upstream, faul
 
 
 @pytest.mark.parametrize("fault", [frozen, demoted, full], ids=lambda fault: fault.__name__)
-def test_a_purge_reaches_all_or_says_that_it_does_not(tier, upstream, fault):
+def test_a_purge_reaches_all_gateways_or_fails(tier, upstream, fault):
     rows, id = make_rows(100, 20), str(uuid.uuid4())
     upstream.agent(id, rows, KEY, days=21)
     first, second = (tier.start(upstream.url) for _ in range(2))
@@ -132,7 +132,7 @@ def test_a_purge_reaches_all_or_says_that_it_does_not(tier, upstream, fault):
         assert_same(Agent(program.url, id, KEY).rows(), rows)
     upstream.forget_log()
     assert requests.delete(f"{first.admin}/agents/{id}", timeout=10).status_code == 204
-    # The other one reads again: it serves nothing that it read before.
+    # The other gateway reads again instead of serving purged rows.
     wait_until(lambda: Agent(second.url, id, KEY).rows() and len(upstream.log) >= 2, SOON)
     fault(tier.server)
     refused = requests.delete(f"{first.admin}/agents/{id}", timeout=10)
@@ -142,7 +142,7 @@ def test_a_purge_reaches_all_or_says_that_it_does_not(tier, upstream, fault):
     assert_same(Agent(second.url, id, KEY).rows(), rows)
 
 
-def test_status_and_start_without_a_server(tier, upstream, tmp_path):
+def test_starts_without_a_server_and_reports_it(tier, upstream, tmp_path):
     flags, tokens = held_flags(tmp_path, desk="*")
     program = tier.start(upstream.url, *flags)
     status = lambda: requests.get(f"{program.url}/status", headers={"Authorization": f"Bearer {tokens['desk']}"}, timeout=10).json()  # noqa: E731
@@ -161,13 +161,13 @@ def test_status_and_start_without_a_server(tier, upstream, tmp_path):
 
 
 def acl() -> list[str]:
-    """The line in the operations guide."""
+    """The ACL line in the operations guide."""
     text = (ROOT / "docs/operations.md").read_text()
     (line,) = re.findall(r"^ *(ACL SETUSER fanfold .*)$", text, re.M)
     return line.split()
 
 
-def test_the_documented_user_can_do_everything_and_each_right_is_needed(tier, upstream):
+def test_the_documented_user_has_exactly_the_needed_rights(tier, upstream):
     line = [word.replace("PASSWORD", "open-sesame") for word in acl()]
     (tier.folder / "password").write_text("open-sesame\n")
     as_user = [*tier.flags, "--tier-user", "fanfold", "--tier-password-file", str(tier.folder / "password")]
@@ -196,7 +196,7 @@ def test_the_documented_user_can_do_everything_and_each_right_is_needed(tier, up
     assert "open-sesame" not in checked.stdout + checked.stderr
 
 
-def test_tier_check_says_what_a_full_server_does(tier):
+def test_tier_check_reports_a_full_server(tier):
     for policy, word in [("noeviction", "503"), ("allkeys-lru", "void marks"), ("volatile-lru", "void marks stay")]:
         tier.server.tell("CONFIG", "SET", "maxmemory", "100mb")
         tier.server.tell("CONFIG", "SET", "maxmemory-policy", policy)

@@ -1,4 +1,4 @@
-"""Gateways and a server that is slow or reached by TLS, a secret that changes, and what gateways owe each other in their turns."""
+"""Gateways that share a server: TLS, a slow server, a change of the secret, turns, and the shared budget."""
 
 import asyncio
 import signal
@@ -18,9 +18,9 @@ from rows import DAY, make_rows, micros_of, now
 from test_replicas import SECRET, SOON, all_saved, is_up, tier  # noqa: F401
 from upstream import Upstream
 
-# The newest rows, a check of the key, and one for luck.
+# The newest rows, a check of the key, and a spare request.
 WHAT_IS_DUE = 4
-# On a machine that is busy, a server that is well is not left for being late; nothing is due twice, however long a check takes.
+# So that a busy machine does not make a healthy server look slow, or rows due again.
 PATIENT = ["--tier-timeout", "5s"]
 LONG_LIVED = ["--live-ttl", "1h", "--settling-ttl", "1h"]
 
@@ -40,7 +40,7 @@ def purge(program: Program, id: str) -> int:
 
 
 def waits(program: Program, asked: Future) -> None:
-    """Returns when it waits for its turn. On a machine that is busy, it may get it before that is seen."""
+    """Waits until a request waits for its turn. On a busy machine, its turn may come before that is noticed."""
     theirs = 'fanfold_tier_claims_total{outcome="theirs"}'
     wait_until(lambda: program.metric(theirs) > 0 or asked.done(), SOON, describe=program.output)
 
@@ -56,7 +56,7 @@ def certificates(tmp_path):
 
 @pytest.fixture
 def over_tls(tier, certificates):
-    """A tier that is reached by TLS."""
+    """A tier with a TLS server."""
     tier.server.kill()
     tier.server = RedisServer(tier.folder, certificates.authority.with_name("fit.pem"))
     tier.url = tier.server.url
@@ -78,7 +78,7 @@ def test_gateways_share_a_server_over_tls(over_tls, upstream, certificates):
     assert len(upstream.log) <= WHAT_IS_DUE, [(seen.path, seen.query) for seen in upstream.log]
 
 
-def test_a_server_that_no_authority_vouches_for_is_refused_by_name(over_tls, upstream, certificates, tmp_path):
+def test_refuses_a_server_with_an_untrusted_certificate(over_tls, upstream, certificates, tmp_path):
     (tmp_path / "others").mkdir()
     others = ["--tier-ca-file", str(Certificates.make(tmp_path / "others").authority)]
     trusting = ["--tier-ca-file", str(certificates.authority)]
@@ -109,13 +109,13 @@ def test_a_server_that_no_authority_vouches_for_is_refused_by_name(over_tls, ups
 # Slow
 
 
-def test_a_server_slower_than_the_time_out_makes_no_response_wrong_and_is_not_asked_for_warm_ones(tier, upstream):
+def test_a_slow_server_causes_no_wrong_responses_and_is_not_needed_for_cached_ones(tier, upstream):
     relay = SlowRelay(tier.server.port)
     tier.url = relay.url
     try:
         rows = make_rows(200, 20)
         id = agent_of(upstream, rows)
-        # Without the server, a new gateway has a tenth of its share.
+        # Without the server, a new gateway gets a tenth of its share.
         flags = [*LONG_LIVED, "--tier-timeout", "100ms", "--upstream-rate", "6000/min"]
         programs = [tier.start(upstream.url, *flags) for _ in range(2)]
         for program in programs:
@@ -129,15 +129,15 @@ def test_a_server_slower_than_the_time_out_makes_no_response_wrong_and_is_not_as
             return relay.keys_of_rows() == before
 
         for relay.delay in (0.0, 0.3):
-            # What was read at first may be saved meanwhile.
+            # The first rows may still be being saved.
             wait_until(asks_the_server_nothing, SOON)
         assert relay.keys_of_rows() > 0 and not upstream.pages
-        # What is not known yet, and what is purged.
+        # An agent that is not cached, and one that is purged.
         cold = agent_of(upstream, rows)
         for program in programs:
             reads(program, cold, rows)
         upstream.agents[id].remove(rows.pop().id)
-        # A reply within the time-out would be a machine that is slow in the right moment.
+        # On a busy machine, a reply may arrive within the timeout.
         assert purge(programs[0], id) in (204, 503)
         reads(programs[0], id, rows)
         relay.delay = 0.0
@@ -154,7 +154,7 @@ def test_a_server_slower_than_the_time_out_makes_no_response_wrong_and_is_not_as
 
 
 class HeldPages:
-    """Holds back pages of rows that are older than a week, until they are let go."""
+    """Holds back pages of rows older than a week until they are released."""
 
     def __init__(self, upstream: Upstream):
         self.held, self.is_over = 0, False
@@ -172,7 +172,7 @@ class HeldPages:
 
 @pytest.fixture
 def upstream_of_its_own():
-    """Another upstream, which serves the same: what one gateway's requests meet there, the other one's don't."""
+    """A second upstream with the same agents, to affect the requests of one gateway only."""
     upstream = Upstream()
     yield upstream
     upstream.stop()
@@ -180,13 +180,13 @@ def upstream_of_its_own():
 
 @pytest.fixture
 def pool():
-    """Threads for requests that take their time."""
+    """Threads for slow requests."""
     with ThreadPoolExecutor() as pool:
         yield pool
 
 
 def one_held_back(tier, upstream, upstream_of_its_own):
-    """Rows of an agent, its id, a gateway whose older pages are held, another one, and what holds the pages."""
+    """The rows of an agent, its id, a gateway whose older pages are held back, another gateway, and what holds them back."""
     rows = make_rows(600, 20)
     id = agent_of(upstream, rows)
     upstream_of_its_own.agents = upstream.agents
@@ -194,7 +194,7 @@ def one_held_back(tier, upstream, upstream_of_its_own):
     return rows, id, first, second, HeldPages(upstream_of_its_own)
 
 
-def test_a_replica_that_is_stopped_holds_up_nobody_and_brings_nothing_back(tier, upstream, upstream_of_its_own, pool):
+def test_a_frozen_replica_delays_no_other_and_restores_no_purged_rows(tier, upstream, upstream_of_its_own, pool):
     rows, id, first, second, pages = one_held_back(tier, upstream, upstream_of_its_own)
     asked = pool.submit(Agent(first.url, id, KEY).ask)
     wait_until(lambda: pages.held > 0, SOON, describe=first.output)
@@ -204,7 +204,7 @@ def test_a_replica_that_is_stopped_holds_up_nobody_and_brings_nothing_back(tier,
     try:
         pages.release()
         assert_same(waiting.result(PATIENCE), rows)
-        # What the first one has already received is older than a purge.
+        # The pages that the first gateway has received are older than the purge.
         oldest = min(rows, key=lambda row: row.created)
         rest = [row for row in rows if row is not oldest]
         upstream.agents[id].remove(oldest.id)
@@ -225,7 +225,7 @@ def test_a_replica_that_is_stopped_holds_up_nobody_and_brings_nothing_back(tier,
         reads(program, id, rest)
 
 
-def test_a_client_that_leaves_leaves_no_turn_behind(tier, upstream, upstream_of_its_own, pool):
+def test_a_client_that_leaves_releases_its_turn(tier, upstream, upstream_of_its_own, pool):
     rows, id, first, second, pages = one_held_back(tier, upstream, upstream_of_its_own)
     agent = Agent(first.url, id, KEY)
     with socket.create_connection(("127.0.0.1", int(first.url.rsplit(":", 1)[1]))) as client:
@@ -233,13 +233,13 @@ def test_a_client_that_leaves_leaves_no_turn_behind(tier, upstream, upstream_of_
         wait_until(lambda: pages.held > 0, SOON, describe=first.output)
         waiting = pool.submit(Agent(second.url, id, KEY).rows)
         waits(second, waiting)
-    # Its pages are not let go before.
+    # The pages are still held back.
     assert_same(waiting.result(PATIENCE), rows)
     pages.release()
     reads(first, id, rows)
 
 
-def test_nobody_waits_for_rows_that_are_not_kept(tier, upstream, upstream_of_its_own, pool):
+def test_other_replicas_do_not_wait_for_a_no_store_read(tier, upstream, upstream_of_its_own, pool):
     rows, id, first, second, pages = one_held_back(tier, upstream, upstream_of_its_own)
     asked = pool.submit(Agent(first.url, id, KEY).rows, Cache_Control="no-store")
     wait_until(lambda: pages.held > 0, SOON, describe=first.output)
@@ -251,7 +251,7 @@ def test_nobody_waits_for_rows_that_are_not_kept(tier, upstream, upstream_of_its
 # Secrets
 
 
-def test_a_new_secret_is_rolled_out_under_way(tier, upstream):
+def test_rolls_out_a_new_secret_while_running(tier, upstream):
     new, old = "b" * 40, SECRET
     both = tier.folder / "both"
     both.write_text(f"{new}\n{old}")
@@ -270,7 +270,7 @@ def test_a_new_secret_is_rolled_out_under_way(tier, upstream):
     reads(second, by_first, rows[by_first])
     assert len(upstream.log) <= WHAT_IS_DUE, [(seen.path, seen.query) for seen in upstream.log]
     reads(first, by_second, rows[by_second])
-    # Each at the gateway that did not save it.
+    # Each is purged at the gateway that did not save it.
     for purged, at, other in ((by_first, second, first), (by_second, first, second)):
         upstream.agents[purged].remove(rows[purged].pop().id)
         assert purge(at, purged) == 204
@@ -285,7 +285,7 @@ def test_a_new_secret_is_rolled_out_under_way(tier, upstream):
 # Budget
 
 RATE = 30
-# As in test_budget.py: sends are counted where they arrive.
+# As in test_budget.py: requests are counted when they arrive.
 JITTER = 0.3
 
 
@@ -293,7 +293,7 @@ def sent_with(upstream: Upstream, key: str) -> list[float]:
     return sorted(seen.at for seen in list(upstream.log) if seen.headers.get("authorization") == f"Bearer {key}")
 
 
-def test_every_key_has_a_budget_of_its_own_that_all_replicas_share(tier, upstream, pool):
+def test_replicas_share_one_budget_for_each_key(tier, upstream, pool):
     keys = [KEY, "bn-other"]
     agents = {key: agent_of(upstream, make_rows(3_000, 20), key) for key in keys}
     flags = ["--rate-scope", "credential", "--upstream-rate", f"{RATE}/min", "--replicas", "2", "--refresh-reserve", "0%"]
@@ -304,7 +304,7 @@ def test_every_key_has_a_budget_of_its_own_that_all_replicas_share(tier, upstrea
         for answer in pool.map(lambda ask: ask[0].ask(Prefer=f"wait={ask[1]}"), asks):
             assert answer.status_code in (429, 504), answer.status_code
 
-    # More than a replica has of it alone.
+    # More than the share of one replica.
     wait_until(lambda: ask_all(3) or min(len(sent_with(upstream, key)) for key in keys) > RATE * 2 / 3, 60)
     ask_all(1)
     for key in keys:

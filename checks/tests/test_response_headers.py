@@ -12,11 +12,11 @@ PATIENCE = 60
 
 
 async def is_down(request: web.Request) -> web.Response:
-    """A fault: upstream's own servers are gone, its front still answers."""
+    """A fault: upstream's load balancer responds, but its servers are down."""
     return web.Response(status=503, text="no healthy upstream")
 
 
-def test_a_stream_whose_head_is_read_has_a_validator(agent_of):
+def test_a_stream_has_a_validator(agent_of):
     agent = agent_of(make_rows(200, 20), "--live-ttl", "0s")
     etag = agent.ask().headers["ETag"]
     streamed = agent.ask(Accept=NDJSON)
@@ -25,7 +25,7 @@ def test_a_stream_whose_head_is_read_has_a_validator(agent_of):
     assert agent.ask(Accept=NDJSON, If_None_Match=etag).status_code == 304
 
 
-def test_a_stale_stream_says_that_it_is(agent_of, upstream):
+def test_a_stale_stream_is_marked_as_stale(agent_of, upstream):
     agent = agent_of(make_rows(200, 20), "--live-ttl", "1s", "--settling-ttl", "1s")
     agent.rows()
     upstream.fault = is_down
@@ -34,13 +34,13 @@ def test_a_stale_stream_says_that_it_is(agent_of, upstream):
     assert "fwd=stale" in streamed.headers["Cache-Status"] and int(streamed.headers["Age"]) >= 1, streamed.headers
 
 
-def test_a_stream_that_may_leave_parts_out_is_no_store(agent_of):
+def test_a_lenient_stream_is_no_store(agent_of):
     agent = agent_of(make_rows(200, 20))
     streamed = agent.ask("end_record=true", Accept=NDJSON, Prefer="handling=lenient")
     assert streamed.headers["Cache-Control"] == "no-store", streamed.headers
 
 
-def test_head_says_how_long_the_answer_is_in_either_coding(agent_of):
+def test_head_has_the_length_in_either_coding(agent_of):
     agent = agent_of(make_rows(200, 20))
     for coding in ("identity", "gzip"):
         head = agent.ask(method="HEAD", Accept_Encoding=coding)
@@ -49,7 +49,7 @@ def test_head_says_how_long_the_answer_is_in_either_coding(agent_of):
         assert int(head.headers["Content-Length"]) > 10_000, head.headers
 
 
-def test_a_page_up_to_the_present_shows_what_is_new(agent_of, upstream):
+def test_a_page_up_to_the_present_shows_new_rows(agent_of, upstream):
     rows = make_rows(40, 5)
     agent = agent_of(rows, "--live-ttl", "1s")
 
@@ -65,7 +65,7 @@ def test_a_page_up_to_the_present_shows_what_is_new(agent_of, upstream):
     assert page(0).json()["total"] == 41
 
 
-def test_with_cors_vary_is_one_line(agent_of):
+def test_vary_is_one_line_with_cors(agent_of):
     agent = agent_of(make_rows(20, 3), "--cors-origin", "https://desk.example")
     lines = requests.get(agent.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=PATIENCE).raw.headers.getlist(
         "Vary"

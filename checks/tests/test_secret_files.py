@@ -1,4 +1,4 @@
-"""A held key and its tokens come from files that change as the kubelet changes a mounted Secret."""
+"""A held key and tokens are in files that change like a mounted Kubernetes Secret."""
 
 import threading
 import time
@@ -11,12 +11,12 @@ from held import new_token
 from polling import wait_until
 from rows import make_rows, now
 
-# The gateway looks at its files once a second.
+# The gateway checks its files once a second.
 SOON = 15
 
 
 class Mount:
-    """A folder as the kubelet mounts a Secret: files are links into `..data`, a link that is replaced by one rename."""
+    """A folder like a mounted Secret: files are links into `..data`, a link that is replaced by renaming."""
 
     def __init__(self, folder: Path, **files: str):
         self.folder = folder
@@ -72,16 +72,16 @@ def make_held(upstream, gateway, tmp_path):
 
 @pytest.fixture
 def held(make_held):
-    """What is read stays fresh for the whole test."""
+    """Rows stay fresh for the whole test."""
     return make_held("--live-ttl", "10m")
 
 
-def test_a_new_key_reads_only_what_is_due(make_held, upstream):
+def test_a_new_key_reads_only_due_rows(make_held, upstream):
     held = make_held("--live-ttl", "1s", "--settling-ttl", "1s")
     assert held.agent.ask().json()["total"] == 300
     upstream.agents[held.id].key = "bn-second"
     held.mount.put(key="bn-second\n", tokens=held.line)
-    # Long enough for the file to be read and for the rows to be due.
+    # Long enough to reload the file and for rows to become due.
     time.sleep(2.5)
     upstream.forget_log()
     upstream.agents[held.id].add(make_rows(1, 1e-6, seed=9, until=now()))
@@ -95,7 +95,7 @@ def test_a_new_key_serves_what_the_old_one_read(held, upstream):
     known = held.agent.rows()
     upstream.forget_log()
     held.mount.put(key="bn-second\n", tokens=held.line)
-    # Cached rows are served meanwhile, whichever key upstream accepts.
+    # Cached rows are served, whichever key upstream accepts.
     stays_available(held.agent)
     upstream.agents[held.id].key = "bn-second"
     # Not cached, so this needs upstream.
@@ -104,7 +104,7 @@ def test_a_new_key_serves_what_the_old_one_read(held, upstream):
     assert [seen for seen in upstream.pages if "provider" not in seen.query] == [], "cached rows were read again"
 
 
-def test_tokens_follow_the_lines_of_their_file_and_the_cache_stays(held, upstream):
+def test_reloads_tokens_without_dropping_the_cache(held, upstream):
     known = held.agent.rows()
     upstream.forget_log()
     token, line = new_token("sync")
@@ -145,7 +145,7 @@ def test_a_revoked_token_is_refused_to_many_callers_at_once(held):
     assert any(status == 401 for _, _, status in seen)
 
 
-def test_unusable_files_leave_the_last_good_ones_in_force(held):
+def test_keeps_the_last_valid_files(held):
     held.agent.rows()
     held.mount.put(key="two words\n", tokens="this is no line of a tokens file\n")
     stays_available(held.agent)

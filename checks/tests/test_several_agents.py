@@ -1,4 +1,4 @@
-"""Several agents in one response: the truth of each, for the requests that they cost one by one, and never a bit of another's."""
+"""Several agents in one response: correct for each, at the cost of single requests, and never with rows of another."""
 
 import csv
 import io
@@ -44,7 +44,7 @@ class Several:
         return self.upstream.agents[id].rows
 
     def requests(self) -> tuple[int, int]:
-        """Pages asked for since the last time, and whatever else."""
+        """The number of pages requested since the last call, and of other requests."""
         pages, all = len(self.upstream.pages), len(self.upstream.log)
         self.upstream.forget_log()
         return pages, all - pages
@@ -89,7 +89,7 @@ def assert_sections(several: Several, body: bytes) -> None:
     assert end["as_of"] == min(one["as_of"] for one in end["agents"])
 
 
-def test_every_form_is_the_truth_of_each_agent_for_the_requests_of_single_questions(gateway, upstream):
+def test_every_form_is_correct_at_the_cost_of_single_requests(gateway, upstream):
     counts = (130, 0, 61)
     alone = make(gateway, upstream, counts, *LONG)
     for id in alone.ids:
@@ -102,7 +102,7 @@ def test_every_form_is_the_truth_of_each_agent_for_the_requests_of_single_questi
             answer = several.ask(agents, form)
             assert answer.status_code == 200, answer.text
             if agents == "all":
-                # One list, which checks the keys of its agents as well.
+                # One request for the list, which also checks the key.
                 assert several.requests() == (single[0], 1), form
             else:
                 assert several.requests() == single, form
@@ -126,7 +126,7 @@ def raw_rows_of_all(text: str) -> list[list[bytes]]:
     return [raw_rows(part) for part in text.split('{"agent_id":')[1:]]
 
 
-def test_order_spelling_and_doubles_make_no_difference(gateway, upstream):
+def test_order_spelling_and_repetition_of_agents_do_not_matter(gateway, upstream):
     several = make(gateway, upstream, (5, 6, 7), *LONG)
     first = several.ask(several.named, "all")
     a, b, c = several.ids
@@ -140,7 +140,7 @@ def test_order_spelling_and_doubles_make_no_difference(gateway, upstream):
     assert several.ask(a, "all").json()["agent_id"] == a
 
 
-def test_bad_lists_are_refused_and_ask_upstream_nothing(gateway, upstream):
+def test_refuses_invalid_lists_without_upstream_requests(gateway, upstream):
     several = make(gateway, upstream, (1,))
     many = ",".join(str(uuid.uuid4()) for _ in range(101))
     for agents in (many, f"{several.ids[0]},", f"all,{several.ids[0]}", "ALL", f"{several.ids[0]},x", "*"):
@@ -152,7 +152,7 @@ def test_bad_lists_are_refused_and_ask_upstream_nothing(gateway, upstream):
     assert several.ask(hundred, "all").status_code == 404
 
 
-def test_an_agent_that_is_not_there_fails_the_whole_by_name_or_is_marked(gateway, upstream):
+def test_a_missing_agent_fails_the_response_or_is_marked(gateway, upstream):
     several = make(gateway, upstream, (20, 30, 10), *LONG)
     foreign = str(uuid.UUID(int=(1 << 128) - 1))
     upstream.agent(foreign, make_rows(9, 3), key="bn-other")
@@ -175,7 +175,7 @@ def test_an_agent_that_is_not_there_fails_the_whole_by_name_or_is_marked(gateway
     assert [one["total"] for one in totals["agents"]] == [20, 30, 10, 0]
 
 
-def test_a_list_that_upstream_does_not_give_is_an_error(gateway, upstream):
+def test_fails_without_upstreams_list_of_agents(gateway, upstream):
     several = make(gateway, upstream, (3, 4))
     for form in FORMS:
         reported = problem(requests.get(f"{several.base}/agents/all/executions/{form}", timeout=30), 401, "unauthenticated")
@@ -203,7 +203,7 @@ def test_an_account_without_agents_has_an_empty_complete_response(gateway, upstr
     assert text == '"@agent_id","id"\r\n'
 
 
-def test_only_what_is_cached_is_said_or_504(gateway, upstream):
+def test_only_if_cached_answers_from_the_cache_or_504(gateway, upstream):
     several = make(gateway, upstream, (3, 4), *LONG)
     cached = {"Cache_Control": "only-if-cached"}
     for agents in (several.named, "all"):
@@ -221,10 +221,10 @@ def test_only_what_is_cached_is_said_or_504(gateway, upstream):
     assert several.requests() == (0, 0)
 
 
-def test_head_says_what_get_would(gateway, upstream):
+def test_head_has_the_headers_of_get_for_several_agents(gateway, upstream):
     several = make(gateway, upstream, (30, 4), *LONG)
     for form in FORMS:
-        # Compressed, the length changes when the cache compresses its rows harder.
+        # The compressed length changes when the cache recompresses rows.
         plain = {"Accept_Encoding": "identity"}
         get, head = several.ask("all", form, **plain), several.ask("all", form, "HEAD", **plain)
         assert (head.status_code, head.content) == (200, b"")
@@ -242,7 +242,7 @@ def test_limit_counts_for_each_agent(gateway, upstream):
     assert end["has_more"] is True and end["count"] == 13
 
 
-def test_totals_are_those_of_a_fold_over_all_agents(gateway, upstream):
+def test_totals_cover_all_agents(gateway, upstream):
     several = make(gateway, upstream, (60, 45, 0), *LONG)
     reported = document(several.ask("all", "summary?group_by=@agent_id,status&stats=cost"))
     expected: dict[tuple[str, str], int] = {}
@@ -259,7 +259,7 @@ def test_totals_are_those_of_a_fold_over_all_agents(gateway, upstream):
     assert drill["total"] == group["count"]
 
 
-def test_a_failure_in_a_later_section_breaks_the_stream_and_says_where(gateway, upstream):
+def test_a_failure_in_a_later_section_breaks_the_stream_and_names_the_agent(gateway, upstream):
     several = make(gateway, upstream, (40, 400), "--upstream-timeout", "1s", "--request-deadline", "3s")
     second = several.ids[1]
 
@@ -334,7 +334,7 @@ def test_tokens_see_their_own_agents_in_every_form_from_a_warm_cache(gateway, up
 
 
 def test_quiet_agents_do_not_use_up_the_budget(gateway, upstream):
-    """Twenty agents, two of them busy, asked about again and again: heads of quiet ones are read seldom."""
+    """Of twenty agents that are polled, two are busy, and the heads of the quiet ones are rarely read."""
     several = make(gateway, upstream, (3,) * 20, "--live-ttl", "1s", "--settling-ttl", "60s")
     for id in several.ids[:2]:
         upstream.agents[id].add([Row(id=str(uuid.uuid4()), created=now() - SECOND, updated=now(), status="in-progress")])

@@ -19,7 +19,7 @@ ID = "00000000-0000-4000-8000-000000000001"
 SLOW = ("--fan-out", "1", "--drain-timeout", "2s")
 
 
-def test_rolling_stops_lose_and_falsify_no_response(tmp_path):
+def test_no_response_is_lost_or_wrong_over_rolling_stops(tmp_path):
     tally = rolling.run(tmp_path, stops=3)
     print(tally.outcomes, tally.stops)
     assert not tally.faults, tally.faults[:5]
@@ -43,7 +43,7 @@ def test_a_stream_past_the_drain_ends_with_its_verdict_and_a_break(agent_of, ups
 
 
 def test_a_slow_reader_gets_its_end_record_before_the_drain_is_over(agent_of):
-    # Far more than the sockets and the gateway hold for a client.
+    # Far more than the buffers of the sockets and the gateway.
     agent = agent_of(make_rows(8_000, 60), "--drain-timeout", "5s", "--upstream-rate", "0", days=61)
     agent.rows()
     request = (

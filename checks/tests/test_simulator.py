@@ -18,9 +18,9 @@ KEY = "bn-simulated"
 
 
 def walk(base: str, agent_id: str, created: int, **filters: str) -> list[bytes]:
-    """Every row of an agent, asked of the simulator in spans so narrow that each is a single page.
+    """Every row of an agent, read from the simulator in spans so narrow that each is a single page.
 
-    A longer list can't be walked in peace: rows of one instant change places from one page to the next.
+    A walk over several pages may lose rows, because rows of one instant change places between requests.
     """
     rows, spans = [], [(created, now())]
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -45,7 +45,7 @@ def walk(base: str, agent_id: str, created: int, **filters: str) -> list[bytes]:
 
 @pytest.fixture
 def simulated(simulator, gateway):
-    """An agent of the simulator, its rows by a walk, and the gateway in front."""
+    """An agent of the simulator behind a gateway, its rows, and the simulator."""
 
     def make(*flags: str):
         program = simulator("--rate", "0", "--latency", "0s", *flags)
@@ -61,7 +61,7 @@ def simulated(simulator, gateway):
 SMALL = ("--agents", "2", "--executions", "400", "--seed", "7", "--span", "40d")
 
 
-def test_the_gateway_returns_what_a_walk_returns(simulated):
+def test_the_gateway_returns_the_rows_of_a_walk(simulated):
     agent, truth, _ = simulated(*SMALL)
     assert len(truth) == 400
     rows = agent.rows()
@@ -126,7 +126,7 @@ def test_faults_cost_no_row(simulated, simulator, gateway):
     assert len(truth) == 400
 
 
-def test_wrong_keys_and_widths_are_refused_as_upstream_does(simulator):
+def test_refuses_invalid_keys_and_windows_like_upstream(simulator):
     program = simulator(*SMALL)
     url = f"{program.url}/v2/agent/all"
     assert requests.get(url, timeout=10).status_code in (401, 403)

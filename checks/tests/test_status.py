@@ -1,4 +1,4 @@
-"""`GET /status`: who gets it, what it costs, and that it says what is going on."""
+"""`GET /status`: its content, its cost, and who may request it."""
 
 import json
 import uuid
@@ -42,11 +42,11 @@ def read(program, agent: str, key: str = KEY) -> requests.Response:
     return requests.get(url, headers={"Authorization": f"Bearer {key}"}, timeout=90)
 
 
-def test_it_names_the_budget_and_what_is_left_of_it(rows, upstream, gateway):
+def test_reports_the_budget_and_the_rest_of_it(rows, upstream, gateway):
     program = gateway(upstream.url, "--upstream-rate", "100/min")
     before = status(program)
     assert before["upstream"] == "ok" and before["tier"] == {"kind": "none", "state": "ok"}
-    # One request proved the key, and nothing else was asked.
+    # Only the key was checked, with one request.
     assert [seen.path for seen in upstream.log] == ["/user/me"]
     assert before["budget"] == {"limit": 100, "period": "60s", "left": 99, "paused_until": None}
     assert -60 < seconds_until(before["started_at"]) <= 0
@@ -56,7 +56,7 @@ def test_it_names_the_budget_and_what_is_left_of_it(rows, upstream, gateway):
     assert len(upstream.log) == sent, "a key that has just read something is asked about again"
 
 
-def test_a_spent_budget_is_limited_until_it_moves(rows, upstream, gateway):
+def test_reports_limited_while_the_budget_is_used_up(rows, upstream, gateway):
     program = gateway(upstream.url, "--upstream-rate", "6/min", "--refresh-reserve", "0%")
     url = f"{program.url}/agents/{rows}/executions/all?format=ndjson&end_record=true"
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -65,7 +65,7 @@ def test_a_spent_budget_is_limited_until_it_moves(rows, upstream, gateway):
     assert 0 < seconds_until(limited["budget"]["paused_until"]) < 70
 
 
-def test_an_upstream_that_fails_is_down_and_still_refuses_no_known_key(rows, upstream, gateway):
+def test_reports_down_while_upstream_fails_and_refuses_no_known_key(rows, upstream, gateway):
     program = gateway(upstream.url)
     assert status(program)["upstream"] == "ok"
 
@@ -79,7 +79,7 @@ def test_an_upstream_that_fails_is_down_and_still_refuses_no_known_key(rows, ups
     wait_until(is_down, 40)
 
 
-def test_nobody_without_a_valid_credential_gets_it(rows, upstream, gateway):
+def test_status_needs_a_valid_credential(rows, upstream, gateway):
     program = gateway(upstream.url)
     problem(ask(program, None), 401, "unauthenticated")
     for _ in range(10):
@@ -91,7 +91,7 @@ def test_nobody_without_a_valid_credential_gets_it(rows, upstream, gateway):
     problem(query, 401, "unauthenticated")
 
 
-def test_a_token_gets_it_without_a_request(rows, upstream, gateway, tmp_path):
+def test_a_token_gets_the_status_without_an_upstream_request(rows, upstream, gateway, tmp_path):
     flags, tokens = held_flags(tmp_path, one=rows, all="*")
     program = gateway(upstream.url, *flags)
     for token in tokens.values():
@@ -102,7 +102,7 @@ def test_a_token_gets_it_without_a_request(rows, upstream, gateway, tmp_path):
     problem(ask(program, KEY), 401, "unauthenticated")
 
 
-def test_with_a_budget_for_each_credential_each_sees_its_own(upstream, gateway):
+def test_each_credential_sees_its_own_budget(upstream, gateway):
     agents = {}
     for key in ("bn-one", "bn-two"):
         agents[key] = str(uuid.uuid4())

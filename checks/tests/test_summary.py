@@ -1,4 +1,4 @@
-"""Totals equal a fold of exact fractions in Python over the same rows, in every zone and at every restart of knowledge."""
+"""Totals equal exact fractions computed in Python from the same rows, in every zone, cold and warm."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ class Priced(Row):
 
 @dataclass(frozen=True)
 class Wide(Priced):
-    """One with bytes that can't be compressed, so that few rows fill a cache."""
+    """An execution that can't be compressed, so that few rows fill a cache."""
 
     @cached_property
     def raw(self) -> bytes:
@@ -61,7 +61,7 @@ def cents(at: int, row: Row) -> str:
 
 
 def number(literal: str) -> Fraction | None:
-    """The value that a cost adds; nothing if it is skipped."""
+    """The value of a cost; None if it is skipped."""
     text = literal.strip('"') if literal.startswith('"') and literal.endswith('"') else literal
     if not re.fullmatch(r"[-+0-9.eE]+", text):
         return None
@@ -81,7 +81,7 @@ def number(literal: str) -> Fraction | None:
 
 
 def stats(rows: list[Priced]) -> dict:
-    """What the summary must say of `total_cost` of these rows."""
+    """The expected statistics of `total_cost` of these rows."""
     present = [row for row in rows if row.cost != "null"]
     values = [value for row in present if (value := number(row.cost)) is not None]
     totals = {"count": len(values), "sum": sum(values, Fraction(0))}
@@ -128,7 +128,7 @@ def test_sums_are_exact_and_odd_values_are_counted_as_skipped(agent_of):
 def test_groups_by_day_and_status_match_python(agent_of, zone):
     rows = priced(make_rows(400, 30), cents)
     agent = agent_of(rows, *LONG)
-    # From kept values of another zone as well.
+    # The kept values serve another zone, too.
     summary(agent, "group_by=@day,status")
     truth = defaultdict(list)
     for row in rows:
@@ -141,7 +141,7 @@ def test_groups_by_day_and_status_match_python(agent_of, zone):
         assert exact(group["stats"]["total_cost"]) == stats(members)
 
 
-def test_a_groups_span_asks_for_exactly_its_rows(agent_of):
+def test_the_span_of_a_group_selects_exactly_its_rows(agent_of):
     rows = priced(make_rows(300, 10), cents)
     agent = agent_of(rows, *LONG)
     since = text_of(sorted(row.created for row in rows)[40], 1)
@@ -149,7 +149,7 @@ def test_a_groups_span_asks_for_exactly_its_rows(agent_of):
         assert len(agent.rows(f"from={group['from']}&to={group['to']}")) == group["count"]
 
 
-def test_hours_that_come_twice_are_two_groups(agent_of):
+def test_a_repeated_hour_is_two_groups(agent_of):
     # New York put its clocks back on November 1, 2026, at 06:00 UTC.
     start = micros_of("2026-11-01T04:00:00Z")
     made = [
@@ -175,7 +175,7 @@ def test_a_histogram_counts_every_row_once(agent_of):
     assert totals["histogram"]["counts"] == counts and list(totals["stats"]) == ["total_cost"]
 
 
-def test_csv_says_the_same_as_json(agent_of):
+def test_csv_has_the_same_totals_as_json(agent_of):
     rows = priced(make_rows(300, 20), cents)
     agent = agent_of(rows, *LONG)
     groups = summary(agent, "group_by=@month,status&stats=total_cost")["groups"]
@@ -191,7 +191,7 @@ def test_csv_says_the_same_as_json(agent_of):
         assert line == ["" if value is None else str(value) for value in expected]
 
 
-def test_totals_ask_upstream_what_whole_rows_ask(gateway, upstream):
+def test_totals_cost_upstream_as_many_requests_as_rows(gateway, upstream):
     seen = {}
     for at, rest in enumerate(("all", "summary?group_by=@day,status&histogram=total_cost&bounds=1")):
         agent = f"00000000-0000-4000-8000-0000000000{at:02}"
@@ -238,10 +238,10 @@ def test_totals_of_a_history_larger_than_the_cache_are_read_once(agent_of, upstr
     assert ask(agent, by_day, If_None_Match=known.headers["ETag"]).status_code == 304
     assert ask(agent, by_day, Cache_Control="only-if-cached").status_code == 200
     assert upstream.pages == []
-    # Values of another path are read once, and are no reason to forget the others.
+    # Values of another path are read once and evict nothing.
     others = "group_by=status&stats=conversation_duration"
     assert pages(others) > 20 and pages(others) == 0 and pages(by_day) == 0
-    # Neither is a response with rows, whose bytes push each other out.
+    # A response with rows evicts rows, but no values.
     upstream.forget_log()
     assert len(agent.rows()) == len(rows) and upstream.pages
     assert pages(by_day) == 0 and pages(others) == 0
@@ -262,7 +262,7 @@ def test_filters_statuses_and_dates_select_the_rows(agent_of):
     assert (totals["total"], totals["time_zone"]) == (len(of_day), "Asia/Kolkata")
 
 
-def test_validators_and_only_if_cached_are_those_of_every_form(agent_of, upstream):
+def test_totals_have_validators_and_support_only_if_cached(agent_of, upstream):
     agent = agent_of(priced(make_rows(120, 10), cents), *LONG)
     problem(ask(agent, Cache_Control="only-if-cached"), 504, "not_cached")
     queries = ("", "group_by=status", "group_by=status&time_zone=Asia/Kolkata", "stats=total_cost", "format=csv")
@@ -279,7 +279,7 @@ def test_validators_and_only_if_cached_are_those_of_every_form(agent_of, upstrea
     assert upstream.pages == []
 
 
-def test_ten_thousand_groups_are_given_and_one_more_is_refused_with_advice(agent_of):
+def test_allows_ten_thousand_groups(agent_of):
     rows = make_rows(10_001, 60)
     agent = agent_of(rows[:10_000], *LONG)
     assert len(summary(agent, "group_by=id")["groups"]) == 10_000
@@ -288,7 +288,7 @@ def test_ten_thousand_groups_are_given_and_one_more_is_refused_with_advice(agent
     assert "group_by" in document["detail"] and "shorter" in document["detail"]
 
 
-def test_a_part_that_is_missing_is_named_or_refused(agent_of, upstream):
+def test_a_missing_part_is_named_or_fails_the_response(agent_of, upstream):
     agent = agent_of(priced(make_rows(100, 10), cents), "--upstream-timeout", "500ms", "--request-deadline", "4s")
     upstream.script = [(500, {}, b"{}")] * 400
     assert ask(agent).status_code in (502, 504)
@@ -306,7 +306,7 @@ def test_totals_are_never_logged(agent_of):
     assert "secret_path" not in agent.program.output()
 
 
-def test_now_is_part_of_the_last_group(agent_of):
+def test_the_last_group_reaches_the_present(agent_of):
     instant = datetime.now(timezone.utc) - timedelta(seconds=2)
     created = (instant - EPOCH) // timedelta(microseconds=1)
     row = Priced(id=str(uuid.uuid4()), created=created, updated=created, cost="1.10", status="queued")

@@ -9,26 +9,26 @@ from tools import tool
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 SCRIPTS = [*(path for path in sorted((ROOT / "scripts").iterdir()) if path.is_file()), ROOT / "Dockerfile", *WORKFLOWS]
-# What resolves dependencies, and would take newer ones without the lock file.
+# Commands that would resolve newer dependencies without the lock file.
 RESOLVES = re.compile(r"^[^#\n]*\bcargo\b(?: \"\+\$\w+\")? (?:build|check|clippy|doc|install|run|test)\b.*$", re.M)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_cargo_keeps_to_the_lock_file(path):
+def test_every_cargo_command_uses_the_lock_file(path):
     commands = RESOLVES.findall(re.sub(r"\\\n\s*", "", path.read_text()))
     for command in commands:
         said = command.strip().startswith(("echo", "- name")) or "`cargo" in command
         assert said or "--locked" in command, command
 
 
-def test_commands_without_a_lock_would_be_found():
+def test_finds_commands_without_the_lock_file():
     assert RESOLVES.findall('  cargo "+$version" check --all-targets\ncargo fmt\n# cargo build\n')[0].endswith(
         "targets"
     )
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_actions_are_pinned_by_content(path):
+def test_actions_are_pinned_by_hash(path):
     used = re.findall(r"uses: (\S+)", path.read_text())
     assert used
     for action in used:

@@ -1,4 +1,4 @@
-"""An answer about another agent is given to nobody, whatever a caller makes upstream look at."""
+"""Rows of another agent are never served, whatever parameters a caller passes to upstream."""
 
 import json
 import uuid
@@ -13,13 +13,13 @@ from programs import KEY
 from rows import make_rows, now, text_of
 
 WINDOW = "from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z"
-# What else an API may take for the name of an agent.
+# Parameters that an API could read as an agent.
 NAMES = ["agent_id", "agentId", "agent", "id", "AGENT_ID", "agent_id[]", "%61gent_id", "page_number=1&agent_id"]
 SECRET = "told-to-nobody-else"
 
 
 def page_about(request: web.Request, agent: str, word: str = "own") -> web.Response:
-    """A page of the dates that were asked for, whose row says whose it is."""
+    """A page for the requested dates, whose row names its agent."""
     row = {"id": str(uuid.uuid4()), "agent_id": agent, "created_at": request.query["from"], "transcript": word}
     page = {"page_number": 1, "page_size": 50, "total": 1, "has_more": False, "data": [row]}
     return web.Response(text=json.dumps(page), content_type="application/json")
@@ -27,7 +27,7 @@ def page_about(request: web.Request, agent: str, word: str = "own") -> web.Respo
 
 @pytest.fixture
 def two(upstream):
-    """Two agents of one account, behind an upstream that lets a parameter name the agent."""
+    """Two agents of one account, behind an upstream where a parameter selects the agent."""
     one, other = str(uuid.uuid4()), str(uuid.uuid4())
     for agent in (one, other):
         upstream.agent(agent, (), KEY, days=400)
@@ -47,7 +47,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_token_for_one_agent_reads_no_other_by_a_parameter(gateway, upstream, tmp_path, two, name):
+def test_parameters_give_a_token_no_access_to_other_agents(gateway, upstream, tmp_path, two, name):
     one, other = two
     flags, tokens = held_flags(tmp_path, one=one, other=other)
     base = gateway(upstream.url, *flags).url
@@ -57,7 +57,7 @@ def test_a_token_for_one_agent_reads_no_other_by_a_parameter(gateway, upstream, 
         assert SECRET not in answer.text
         problem(answer, 400, "invalid_request")
     assert not upstream.pages, [seen.query for seen in upstream.pages]
-    # Its own it may read as before.
+    # It can still read its own agent.
     answer = requests.get(f"{base}/v2/agent/{one}/executions?{WINDOW}", headers=bearer(tokens["one"]), timeout=30)
     assert answer.status_code == 200 and answer.json()["data"][0]["agent_id"] == one
 
@@ -90,7 +90,7 @@ def test_odd_parameters_of_one_caller_expose_nothing_to_others(gateway, upstream
     assert set(counts) <= {502, 504}, counts
 
 
-def test_rows_of_two_agents_on_one_page_are_given_to_neither(gateway, upstream, two):
+def test_refuses_a_page_with_rows_of_two_agents(gateway, upstream, two):
     one, other = two
 
     async def mix(request: web.Request) -> web.Response:
@@ -106,7 +106,7 @@ def test_rows_of_two_agents_on_one_page_are_given_to_neither(gateway, upstream, 
             assert SECRET not in answer.text and answer.status_code in (502, 504), (path, answer.text)
 
 
-def test_the_same_window_without_the_parameter_is_answered(gateway, upstream, two):
+def test_serves_the_same_window_without_the_parameter(gateway, upstream, two):
     upstream.fault = None
     one, _ = two
     rows = make_rows(60, 3)

@@ -1,5 +1,4 @@
-"""A directory keeps what is known over a restart: one process writes, nothing in it can be read, and whatever is wrong with it is
-no caller's problem."""
+"""A tier in a directory: one process writes, and problems with the directory do not affect callers."""
 
 import random
 import resource
@@ -17,14 +16,14 @@ from polling import wait_until
 from programs import KEY, Program, run, start_gateway
 from rows import PHONE, TRANSCRIPT_WORD, make_rows
 
-# The lock and the secret are looked at once a second.
+# The lock and the secret are checked once a second.
 SOON = 15
-# As in test_budget.py: sends are counted where they arrive.
+# As in test_budget.py: requests are counted when they arrive.
 JITTER = 0.3
 
 
 class Tier:
-    """A directory and its secret, and gateways on them."""
+    """A directory and its secret, and gateways that use them."""
 
     def __init__(self, folder: Path):
         self.folder, self.path, self.secret = folder, folder / "tier", folder / "secret"
@@ -67,7 +66,7 @@ def wait_for_the_lock(program: Program) -> None:
 
 
 def limit_files(program: Program, most: int | None) -> None:
-    """Lets a program write no file larger than this: a disk that is full, for as long as it lasts."""
+    """Limits the size of a program's files, like a full disk."""
     resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, (most or resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
@@ -77,7 +76,7 @@ def status(program: Program, token: str) -> dict:
     return answer.json()
 
 
-def test_settings_that_lack_something_are_named(tmp_path):
+def test_an_error_names_the_missing_setting(tmp_path):
     tier = Tier(tmp_path)
     url, secret = tier.flags[:2], tier.flags[2:]
     assert run("serve", "--check", *tier.flags).returncode == 0
@@ -100,7 +99,7 @@ def test_settings_that_lack_something_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_second_process_is_ready_says_so_and_takes_over(tier, upstream, tmp_path, how):
+def test_a_second_process_is_ready_and_takes_over(tier, upstream, tmp_path, how):
     flags, tokens = held_flags(tmp_path, desk="*")
     token = tokens["desk"]
     tier.path.mkdir()
@@ -119,7 +118,7 @@ def test_a_second_process_is_ready_says_so_and_takes_over(tier, upstream, tmp_pa
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_the_budget_of_the_last_minute_counts_after_a_restart(tier, upstream, tmp_path, how):
+def test_requests_of_the_last_minute_count_after_a_restart(tier, upstream, tmp_path, how):
     flags, tokens = held_flags(tmp_path, desk="*")
     flags, token = [*flags, "--upstream-rate", "20/min"], tokens["desk"]
     id = str(uuid.uuid4())
@@ -129,7 +128,7 @@ def test_the_budget_of_the_last_minute_counts_after_a_restart(tier, upstream, tm
     assert 10 <= len(upstream.log) <= 20
     first.stop(how)
     second = tier.start(upstream.url, *flags)
-    # A request whose caller left just before it was sent counts all the same.
+    # A request counts even if its caller left just before it was sent.
     assert len(upstream.log) <= 20 - status(second, token)["budget"]["left"]
     for _ in range(3):
         Agent(second.url, id, token).ask(Prefer="wait=1")
@@ -137,7 +136,7 @@ def test_the_budget_of_the_last_minute_counts_after_a_restart(tier, upstream, tm
     assert len(upstream.log) <= 20 - status(second, token)["budget"]["left"]
 
 
-def test_never_more_than_the_rate_over_random_restarts(tier, upstream, tmp_path):
+def test_random_restarts_never_exceed_the_rate(tier, upstream, tmp_path):
     flags, tokens = held_flags(tmp_path, desk="*")
     flags, token = [*flags, "--upstream-rate", "20/s"], tokens["desk"]
     id = str(uuid.uuid4())
@@ -156,7 +155,7 @@ def test_never_more_than_the_rate_over_random_restarts(tier, upstream, tmp_path)
     assert upstream.most_within(1 - JITTER) <= 20
 
 
-def test_tier_check_says_what_works(tier, upstream, tmp_path):
+def test_tier_check_reports_the_directory(tier, upstream, tmp_path):
     checked = run("tier", "check", *tier.flags)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "lock is free" in checked.stdout and "error:" not in checked.stdout
@@ -174,7 +173,7 @@ def test_tier_check_says_what_works(tier, upstream, tmp_path):
     assert sorted(path.name for path in tier.files() if path.name.startswith("check")) == []
 
 
-def test_a_directory_that_cannot_be_made_is_no_callers_problem(tier, upstream, tmp_path):
+def test_serves_without_a_directory_that_can_not_be_created(tier, upstream, tmp_path):
     tier.path.write_text("in the way")
     rows = make_rows(120, 6)
     id = str(uuid.uuid4())

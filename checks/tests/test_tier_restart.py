@@ -1,4 +1,4 @@
-"""What a restart costs with a directory that keeps rows, and that nothing wrong with the directory is ever served."""
+"""The cost of a restart with a directory, and correct responses whatever its files contain."""
 
 import random
 import shutil
@@ -15,7 +15,7 @@ from programs import KEY
 from rows import PHONE, TRANSCRIPT_WORD, make_rows, now
 from test_tier import SOON, Tier, limit_files, state, tier, wait_for_the_lock  # noqa: F401
 
-# The check of the key, what is due anyway, and one for luck: rows of the last days may be read again.
+# A check of the key, rows that are due anyway, and a spare request.
 AFTER_A_RESTART = 4
 
 
@@ -36,16 +36,16 @@ def read(program, agent: str, rows) -> None:
 
 
 def wait_until_kept(program) -> None:
-    """Until everything that was read is in the directory."""
+    """Waits until all rows are in the directory."""
     wait_until(lambda: program.metric("fanfold_tier_saves_total") > 0, 60)
-    # What was saved first may not be all.
+    # The first save may be incomplete.
     seen = -1.0
     while seen != (seen := program.metric("fanfold_tier_bytes")):
         time.sleep(3)
 
 
 def forget_after(tier, upstream, agent, rows, how=signal.SIGTERM):
-    """Reads everything in one process, and ends it."""
+    """Reads everything in one process and stops it."""
     program = tier.start(upstream.url)
     wait_for_the_lock(program)
     read(program, agent, rows)
@@ -71,7 +71,7 @@ def test_changes_are_seen_after_a_restart(tier, upstream, agent, rows):
     read(program, agent, upstream.agents[agent].rows)
 
 
-def test_nothing_in_the_directory_can_be_read(tier, upstream, agent, rows):
+def test_the_directory_contains_no_plain_data(tier, upstream, agent, rows):
     forget_after(tier, upstream, agent, rows)
     assert len(tier.files(".cell")) > 4 and len(tier.files(".rows")) > 10
     hidden = [KEY, agent, agent.replace("-", ""), PHONE, TRANSCRIPT_WORD, rows[0].id, "completed", "status"]
@@ -93,7 +93,7 @@ def flip(content: bytes) -> bytes:
     ids=["empty", "zeros", "half", "flipped"],
 )
 @pytest.mark.parametrize("ending", [".cell", ".rows", "voids", "requests"])
-def test_damaged_files_cost_requests_and_no_rows(tier, upstream, agent, rows, ending, damage):
+def test_damaged_files_cost_requests_but_no_rows(tier, upstream, agent, rows, ending, damage):
     forget_after(tier, upstream, agent, rows)
     for path in tier.files(ending):
         path.write_bytes(damage(path.read_bytes()))
@@ -103,7 +103,7 @@ def test_damaged_files_cost_requests_and_no_rows(tier, upstream, agent, rows, en
         assert program.metric('fanfold_tier_files_total{outcome="corrupt"}') > 0
 
 
-def test_another_secret_knows_nothing(tier, upstream, agent, rows):
+def test_another_secret_opens_nothing(tier, upstream, agent, rows):
     forget_after(tier, upstream, agent, rows)
     tier.set_secret("b" * 40)
     program = tier.start(upstream.url)
@@ -120,7 +120,7 @@ def test_a_copied_directory_serves_as_the_original_does(tier, upstream, agent, r
     assert len(upstream.log) <= AFTER_A_RESTART
 
 
-def test_a_purge_holds_after_a_kill(tier, upstream, agent, rows):
+def test_a_purge_survives_a_kill(tier, upstream, agent, rows):
     program = tier.start(upstream.url)
     wait_for_the_lock(program)
     read(program, agent, rows)
@@ -132,7 +132,7 @@ def test_a_purge_holds_after_a_kill(tier, upstream, agent, rows):
     read(program, agent, upstream.agents[agent].rows)
 
 
-def test_a_purge_without_the_lock_says_so(tier, upstream, agent, rows):
+def test_a_purge_without_the_lock_fails(tier, upstream, agent, rows):
     first = tier.start(upstream.url)
     wait_for_the_lock(first)
     second = tier.start(upstream.url)
@@ -141,7 +141,7 @@ def test_a_purge_without_the_lock_says_so(tier, upstream, agent, rows):
     problem(answer, 503, "tier_unavailable")
 
 
-def test_a_full_disk_is_no_callers_problem(tier, upstream, agent, rows):
+def test_serves_callers_on_a_full_disk(tier, upstream, agent, rows):
     program = tier.start(upstream.url)
     wait_for_the_lock(program)
     limit_files(program, 4096)
@@ -153,7 +153,7 @@ def test_a_full_disk_is_no_callers_problem(tier, upstream, agent, rows):
     wait_until(lambda: state(program) == 0, 60)
 
 
-def test_kills_at_random_under_load_never_make_a_response_wrong(tier, upstream, agent, rows):
+def test_responses_stay_correct_over_random_kills(tier, upstream, agent, rows):
     draw = random.Random(11)
     for round in range(10):
         program = tier.start(upstream.url, "--live-ttl", "1s")

@@ -1,4 +1,4 @@
-"""Days and hours of every time zone, and both ends of every range of dates, are those of Python's copy of the same database."""
+"""Days, hours and date ranges of every time zone match Python's, with the same release of the database."""
 
 import zoneinfo
 from collections import Counter
@@ -12,14 +12,14 @@ import tzdata
 from rows import EPOCH, SECOND, make_rows, micros_of
 from test_summary import Priced, exact, summary
 
-# The release that is built into the gateway; the list of requirements pins the same.
+# The release in the gateway, which the list of requirements pins, too.
 RELEASE = "2026f"
 START, END = micros_of("2026-01-01T00:00:00Z"), micros_of("2026-12-31T00:00:00Z")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def pinned_database():
-    """The database of the pinned package, not the machine's."""
+    """Uses the database of the pinned package, not that of the machine."""
     assert tzdata.IANA_VERSION == RELEASE
     zoneinfo.reset_tzpath([])
     zoneinfo.ZoneInfo.clear_cache()
@@ -30,7 +30,7 @@ def pinned_database():
 
 @cache
 def edges(zone: str) -> list[int]:
-    """The instants of the year at which a zone's clocks change, found by halving."""
+    """The instants of the year at which the clocks of a zone change, by bisection."""
     offset = lambda micros: (EPOCH + timedelta(microseconds=micros)).astimezone(zoneinfo.ZoneInfo(zone)).utcoffset()  # noqa: E731
     step, found, at = 14 * 86_400 * SECOND, [], START
     while at < END:
@@ -49,7 +49,7 @@ def zones() -> list[str]:
 
 
 def rows_at_the_edges() -> list[Priced]:
-    """Calls around every instant at which any zone's clocks change, and around the midnights beside them."""
+    """Calls around every clock change of every zone, and around the nearest midnights."""
     instants = set()
     for edge in {edge for zone in zones() for edge in edges(zone)}:
         for hours in (-25, -13, -1, 0, 1, 13, 25):
@@ -66,11 +66,11 @@ def local(row: Priced, zone: str) -> datetime:
     return (EPOCH + timedelta(microseconds=row.created)).astimezone(zoneinfo.ZoneInfo(zone))
 
 
-def test_days_and_hours_of_every_zone_are_pythons(agent_of):
+def test_days_and_hours_of_every_zone_match_python(agent_of):
     rows = rows_at_the_edges()
     assert len(rows) > 500 and len(zones()) > 500
     agent = agent_of(rows, "--live-ttl", "1h", "--settling-ttl", "1h", days=400)
-    # Many names are of zones with the same clocks that year.
+    # Many zones have the same clocks that year.
     alike: dict[tuple, list[str]] = {}
     for zone in zones():
         offsets = [local(row, zone).utcoffset() for row in (rows[0], *rows[::40])]
@@ -89,7 +89,7 @@ def test_days_and_hours_of_every_zone_are_pythons(agent_of):
         assert told == hours, names[0]
 
 
-def test_dates_at_the_edges_of_zones_select_pythons_days(agent_of):
+def test_dates_at_clock_changes_select_the_same_rows_as_python(agent_of):
     rows = rows_at_the_edges()
     agent = agent_of(rows, "--live-ttl", "1h", "--settling-ttl", "1h", days=400)
     for zone in ("America/New_York", "Europe/Dublin", "Australia/Lord_Howe", "Africa/Casablanca", "Pacific/Easter", "Asia/Beirut"):

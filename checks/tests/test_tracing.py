@@ -1,4 +1,4 @@
-"""Traces as a collector receives them: OTLP over HTTP."""
+"""Traces as an OTLP collector receives them over HTTP."""
 
 import threading
 import time
@@ -22,17 +22,17 @@ def collector():
 
 
 def exporting(collector: Collector, **more: str) -> dict[str, str]:
-    """The variables that send traces to the collector, soon."""
+    """The variables that send traces to the collector without much delay."""
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100", **more}
 
 
 def spans(collector: Collector, agent) -> list:
-    """All spans, once the gateway has stopped and with that sent the last of them."""
+    """Stops the gateway, which exports the last spans; returns all of them."""
     assert agent.program.stop() == 0, agent.program.output()
     return collector.spans
 
 
-def test_a_trace_arrives_whole_with_its_upstream_spans(agent_of, upstream, collector):
+def test_exports_a_complete_trace_with_its_upstream_spans(agent_of, upstream, collector):
     agent = agent_of(
         make_rows(400, 20), **exporting(collector, OTEL_RESOURCE_ATTRIBUTES="deployment.environment=check")
     )
@@ -65,7 +65,7 @@ def test_a_trace_arrives_whole_with_its_upstream_spans(agent_of, upstream, colle
         assert (span.trace, span.parent) == (TRACE, first.id)
         assert span.attributes["http.response.status_code"] == 200 and not span.error
         assert span.attributes["server.address"] == "127.0.0.1"
-    # Upstream was told of the very spans that were exported.
+    # The exported spans are those in upstream's `traceparent` headers.
     assert {s.headers["traceparent"] for s in seen} == {f"00-{TRACE}-{span.id}-01" for span in requests}
     assert {s.headers["tracestate"] for s in seen} == {"vendor=1"}
     assert {span.resource["service.name"] for span in received} == {"fanfold"}
@@ -89,7 +89,7 @@ def test_a_shared_read_belongs_to_the_caller_that_started_it(agent_of, upstream,
     assert {span.resource["service.name"] for span in received} == {"gate"}
 
 
-def test_failures_and_attempts_after_them_are_seen(agent_of, upstream, collector):
+def test_traces_show_failures_and_retries(agent_of, upstream, collector):
     agent = agent_of(make_rows(30, 3), days=4, **exporting(collector))
     agent.rows(f"from={text_of(now() - DAY, 1)}")
     upstream.script.append((500, {}, b'{"message":"boom"}'))
@@ -106,11 +106,11 @@ def test_failures_and_attempts_after_them_are_seen(agent_of, upstream, collector
         if "http.request.resend_count" in span.attributes
     ] == [1]
     refused = [span for span in received if span.attributes.get("error.type") == "invalid_request"]
-    # A client's mistake is no failure of the server's.
+    # A client error is not an error of the server span.
     assert len(refused) == 1 and not refused[0].error
 
 
-def test_without_a_parent_a_trace_begins_and_goes_upstream(agent_of, upstream, collector):
+def test_begins_a_trace_without_a_parent_and_propagates_it_upstream(agent_of, upstream, collector):
     agent = agent_of(make_rows(30, 3), days=4, **exporting(collector))
     agent.rows()
     received = spans(collector, agent)
@@ -146,7 +146,7 @@ def test_unsampled_traces_are_not_exported(agent_of, collector):
     assert all(span.attributes["fanfold.rows.hit"] == 30 for span in received if span.kind == "server")
 
 
-def test_sends_the_receivers_headers_and_compression(agent_of, collector):
+def test_sends_the_configured_headers_and_compression(agent_of, collector):
     more = {"OTEL_EXPORTER_OTLP_HEADERS": "api-key=s3cret", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
     agent = agent_of(make_rows(30, 3), days=4, **exporting(collector, **more))
     agent.rows()
@@ -156,7 +156,7 @@ def test_sends_the_receivers_headers_and_compression(agent_of, collector):
     assert "s3cret" not in agent.program.output()
 
 
-def test_a_receiver_that_is_down_costs_nothing_and_is_logged_once(agent_of):
+def test_a_receiver_that_is_down_is_logged_once(agent_of):
     nobody = f"http://127.0.0.1:{free_port()}"
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": nobody, "OTEL_BSP_SCHEDULE_DELAY": "50"}
     agent = agent_of(make_rows(30, 3), days=4, **variables)
@@ -169,7 +169,7 @@ def test_a_receiver_that_is_down_costs_nothing_and_is_logged_once(agent_of):
     assert agent.program.output().count("Traces can't be exported") == 1
 
 
-def test_a_variable_that_cannot_be_honored_is_a_warning():
+def test_an_unsupported_variable_is_a_warning():
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     checked = run("serve", "--check", **variables)
     assert checked.returncode == 0 and "OTEL_EXPORTER_OTLP_PROTOCOL" in checked.stderr

@@ -30,7 +30,7 @@ def ca_file(authority, tmp_path):
 
 @pytest.fixture
 def secure(authority):
-    """An upstream that speaks TLS, under a name of its own and as localhost."""
+    """An upstream with TLS, under its own name and as localhost."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(NAME, "localhost", "127.0.0.1").configure_cert(context)
     upstream = Upstream(tls=context)
@@ -53,7 +53,7 @@ def rows(secure):
 
 @pytest.fixture
 def behind(secure, gateway, rows):
-    """An agent behind a gateway that finds its upstream at this URL."""
+    """An agent behind a gateway with this upstream URL."""
 
     def make(url: str, *flags: str, **environment: str) -> Agent:
         id = str(uuid.uuid4())
@@ -64,7 +64,7 @@ def behind(secure, gateway, rows):
     return make
 
 
-def test_trusts_a_private_authority_if_it_is_given(secure, behind, ca_file, rows):
+def test_trusts_the_configured_authority(secure, behind, ca_file, rows):
     assert secure.url.startswith("https://")
     assert_same(behind(secure.url, "--upstream-ca-file", ca_file).rows(), rows)
 
@@ -85,18 +85,18 @@ def test_the_proxy_variables_are_honored(behind, ca_file, proxy, rows, variable)
     agent = behind(f"https://{NAME}", "--upstream-ca-file", ca_file, **{variable: proxy.url})
     assert_same(agent.rows(), rows)
     assert proxy.asked and all(head.startswith(f"CONNECT {NAME}:443 ") for head in proxy.asked)
-    # The key is in the tunnel, not in what asks for it.
+    # The key is sent in the tunnel, not in the CONNECT request.
     assert not any(KEY in head for head in proxy.asked)
 
 
 def test_no_proxy_excludes_a_host(behind, ca_file, proxy):
     agent = behind(f"https://{NAME}", "--upstream-ca-file", ca_file, HTTPS_PROXY=proxy.url, NO_PROXY=NAME)
-    # The name exists nowhere but in the proxy.
+    # Only the proxy can resolve the name.
     problem(agent.ask(Prefer="wait=3"), 502, "upstream_unavailable")
     assert proxy.asked == []
 
 
-def test_encrypted_requests_use_the_proxy_also_on_this_machine(secure, behind, ca_file, rows):
+def test_https_requests_use_the_proxy_even_on_this_machine(secure, behind, ca_file, rows):
     at = urlsplit(secure.url)
     proxy = Proxy({f"localhost:{at.port}": (at.hostname, at.port)})
     agent = behind(f"https://localhost:{at.port}", "--upstream-ca-file", ca_file, HTTPS_PROXY=proxy.url)
@@ -105,7 +105,7 @@ def test_encrypted_requests_use_the_proxy_also_on_this_machine(secure, behind, c
     proxy.stop()
 
 
-def test_unencrypted_requests_to_this_machine_use_no_proxy(agent_of, proxy):
+def test_http_requests_to_this_machine_use_no_proxy(agent_of, proxy):
     agent = agent_of(make_rows(20, 3), HTTP_PROXY=proxy.url, ALL_PROXY=proxy.url)
     agent.rows()
     assert proxy.asked == []

@@ -1,4 +1,4 @@
-"""Whatever upstream does, an answer is whole or says that it is not, in every form; and a moment later all is well.
+"""Whatever upstream does, a response is complete or says that it is not, in every form, and the gateway recovers.
 
 Each case of checks/lib/faults.py is tried twice: once on a single page of an answer, and on all older pages until it is taken
 away. A case has a gateway of its own, and in it an agent for each form of answer, all asked at the same time. All cases
@@ -20,18 +20,19 @@ from answers import NDJSON, raw_rows
 from certificates import Certificates
 from fault_upstream import FaultyAgent, FaultyListener, ListenerThread, cut
 from faults import LIST, PASSED_ON, STATUS, WHOLE, Case, table, undated
+from process_memory import peak_bytes
 from programs import KEY, ROOT, Program, start_gateway
 from rows import DAY, PHONE, SECOND, TRANSCRIPT_WORD, Row, make_rows, micros_of, now, text_of
 
 ATTEMPT_SECONDS = 3
 DEADLINE_SECONDS = 8
-# A busy machine, and the way there and back.
+# Slack for a busy machine and the network.
 SLACK_SECONDS = 4
-# By then the case is given up.
+# After this, a case fails.
 HANGS_SECONDS = 60
-# What stands in front of a failing upstream may need a while to trust it again.
+# The circuit breaker may take a while to close.
 MOMENT_SECONDS = 12
-# Of a gateway whose cache may hold 64 MiB.
+# The limit for a gateway with a cache of 64 MiB.
 MOST_RESIDENT_MIB = 320
 FLAGS = [
     *("--upstream-timeout", f"{int(ATTEMPT_SECONDS * 1000)}ms", "--request-deadline", f"{DEADLINE_SECONDS}s"),
@@ -39,16 +40,16 @@ FLAGS = [
 ]
 AT_ONCE = 10
 ONCE, LASTING = "once", "lasting"
-# A row of the older ones.
+# One of the older rows.
 ODD_ROW = 60
 FORMS = ["json", "lenient", "ndjson", "end-record", "page"]
 
 
 @dataclass
 class Got:
-    """What became of a question."""
+    """The outcome of a request."""
 
-    # Empty if it claims to be whole, else the codes it gives, or "broken".
+    # Empty if the response claims to be complete, else its error codes, or "broken".
     codes: list[str]
     rows: list[bytes] = field(default_factory=list)
     status: int = 200
@@ -63,7 +64,7 @@ class Got:
 
 @dataclass
 class Asked:
-    """An agent, its truth, and the form in which it is asked for."""
+    """An agent, its rows, and the form of the response."""
 
     url: str
     id: str
@@ -105,7 +106,7 @@ class Asked:
                     assert time.monotonic() - began < HANGS_SECONDS, "hangs"
             except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError):
                 is_broken = True
-        # A broken body may end within a line.
+        # A broken body may end in the middle of a line.
         lines = [line for line in body[: body.rfind(b"\n") + 1].split(b"\n") if line]
         if "end_record" not in query:
             return Got(["broken"] if is_broken else [], lines)
@@ -122,7 +123,7 @@ class Asked:
 
 
 def late(took: float) -> set[str]:
-    """What may be said in place of anything else by the deadline."""
+    """The codes that are allowed at the deadline."""
     return {"not_ready"} if took > DEADLINE_SECONDS - 2 else set()
 
 
@@ -156,7 +157,7 @@ class FaultRun:
         self.case, self.mode, self.directory = case, mode, directory
         self.listener: FaultyListener = listeners.listener(certificates.unfit if case.is_of_tls else None)
         self.listeners, self.certificates = listeners, certificates
-        # By form, and "" for what concerns all of them.
+        # By form, with "" for all forms.
         self.faults: dict[str, list[str]] = {form: [] for form in ("", *FORMS)}
         self.outcomes: dict[str, str] = dict.fromkeys(("", *FORMS), "")
 
@@ -218,7 +219,7 @@ class FaultRun:
         is_stream = asked.form in ("ndjson", "end-record")
         if took > DEADLINE_SECONDS + SLACK_SECONDS + (self.case.more_seconds if is_stream else 0):
             wrong(f"took {took:.1f} s")
-        # While it lasts, others may have met it for this one: the gate is everybody's.
+        # Requests for other agents may have tripped the shared breaker before this one reached upstream.
         is_own = self.mode == ONCE and not self.case.is_of_connections
         met = [asked.agent] if is_own else list(self.listener.agents.values())
         if self.case.fault and not any(agent.hits for agent in met):
@@ -278,7 +279,7 @@ class FaultRun:
         self.listeners.run(self.listener.open())
 
     def afterwards(self, asked: Asked) -> None:
-        """The next question is whole, or a moment later."""
+        """Repeats a request until its response is complete."""
         began = time.monotonic()
         got = None
         while time.monotonic() - began < MOMENT_SECONDS + self.case.more_seconds:
@@ -288,7 +289,7 @@ class FaultRun:
                 self.faults[asked.form].append(f"afterwards {type(wrong).__name__}: {str(wrong)[:300]}")
                 return
             if got.is_whole:
-                # The page of before may have been passed on, and kept as it was.
+                # The faulty page may have been passed on and cached.
                 if asked.form != "page" or self.expected("page") != PASSED_ON:
                     self.judge_rows(asked, got, WHOLE)
                 self.outcomes[asked.form] += f", whole {time.monotonic() - began:.1f} s after"
@@ -297,8 +298,7 @@ class FaultRun:
         self.faults[asked.form].append(f"still {got.codes} afterwards: {got.text[:300]}")
 
     def look_at(self, gateway: Program) -> None:
-        status = Path(f"/proc/{gateway.process.pid}/status").read_text()
-        most = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024
+        most = peak_bytes(gateway.process.pid) >> 20
         self.outcomes[""] = f"{most} MiB"
         if most > MOST_RESIDENT_MIB:
             self.faults[""].append(f"{most} MiB resident")
@@ -313,7 +313,7 @@ class FaultRun:
 
 @dataclass(frozen=True)
 class Odd(Row):
-    """A row of whatever bytes."""
+    """A row with arbitrary bytes."""
 
     odd: bytes = b""
 
@@ -324,14 +324,14 @@ class Odd(Row):
 
 @pytest.fixture(scope="module")
 def runs(request, tmp_path_factory):
-    """The runs that the selected tests need, in progress."""
+    """Starts the runs that the selected tests need."""
     directory = tmp_path_factory.mktemp("faults")
     (directory / "tls").mkdir()
     certificates, listeners = Certificates.make(directory / "tls"), ListenerThread()
     wanted: dict[tuple[str, str], Future] = {}
     with ThreadPoolExecutor(AT_ONCE) as threads:
         asked = [item.callspec.params for item in request.session.items if item.function is test_fault]
-        # Those that take longest begin first.
+        # The longest begin first.
         for params in sorted(asked, key=lambda params: -params["case"].more_seconds):
             case, mode = params["case"], params["mode"]
             if (case.slug, mode) not in wanted:

@@ -1,4 +1,4 @@
-"""Unusual upstream responses and faults in sequence cost no row."""
+"""No row is lost to unusual upstream responses or sequences of faults."""
 
 import gzip
 import json
@@ -11,11 +11,11 @@ from answers import raw_rows
 from fault_upstream import JSON_TYPE, Exchange, FaultyAgent, ListenerThread, named
 from faults import body, cut_gzip, cut_with_a_length, reset_within_the_body, status
 from programs import KEY, start_gateway
-from rows import DAY, SECOND, make_rows, now
+from rows import DAY, SECOND, now, recent_and_old_rows
 
 
 def written(answer):
-    """What is written as it is."""
+    """A fault that writes these bytes unchanged."""
 
     async def write(exchange: Exchange) -> None:
         await exchange.write(answer(exchange))
@@ -38,7 +38,7 @@ def chunked(exchange: Exchange, packed: bytes = b"", size: int = 1_000, more: by
 
 
 def packed_and_cut(exchange: Exchange) -> bytes:
-    # The chunks are whole, only what is packed in them is not.
+    # The chunks are complete, but the gzip stream in them is not.
     return chunked(exchange, gzip.compress(exchange.page.body())[:-20], Content_Encoding="gzip")
 
 
@@ -64,7 +64,7 @@ def with_length(fields: bytes):
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
 ODD_DATES = ["Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Wed, 25 Nov 2043 00:00:00 GMT", "soon"]
 
-# What the first requests for older pages are answered with, in this order; all others honestly.
+# The responses to the first requests for older pages, in this order. All others are correct.
 SEQUENCES = {
     "429 then cut then whole": [status("429 Too Many", Retry_After="1"), cut_with_a_length],
     "cut gzip then 503 then reset": [body(cut_gzip, Content_Encoding="gzip"), status("503 X"), reset_within_the_body],
@@ -100,7 +100,7 @@ SEQUENCES = {
 
 
 class Sequenced(FaultyAgent):
-    """An agent whose older pages are answered by a sequence."""
+    """An agent whose older pages get a sequence of faults."""
 
     def next_fault(self, start, number):
         return self.fault.pop(0) if self.fault and start < self.older_than else None
@@ -120,16 +120,15 @@ def listener_and_gateway(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
-def test_an_odd_answer_costs_no_row(listener_and_gateway, name):
+def test_no_row_is_lost_to_odd_responses(listener_and_gateway, name):
     listener, gateway = listener_and_gateway
     end = now() - 4 * 3600 * SECOND
-    rows = make_rows(30, 2, seed=1, until=end) + make_rows(130, 5, seed=2, until=end - 9 * DAY)
-    rows.sort(key=lambda row: -row.created)
+    rows = recent_and_old_rows(end)
     id, left = str(uuid.uuid4()), list(SEQUENCES[name])
     listener.agents[id] = Sequenced(rows, end - 7 * DAY, fault=left)
     url = f"{gateway.url}/agents/{id}/executions/all"
     answer = requests.get(url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
     assert answer.status_code == 200, answer.text
-    assert not left, "it was never met"
+    assert not left, "the faults never occurred"
     assert json.loads(answer.content)["complete"] is True
     assert raw_rows(answer.text) == [row.raw for row in rows]

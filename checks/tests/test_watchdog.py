@@ -29,7 +29,7 @@ def ptrace(request: int, thread: int) -> None:
 
 @contextlib.contextmanager
 def stopped_threads(process: subprocess.Popen, *but: str):
-    """Stops every thread of a process but those with these names, as spinning or a lock would."""
+    """Stops all threads of a process except those with these names, as if they were spinning or deadlocked."""
     stopped = []
     for task in Path(f"/proc/{process.pid}/task").iterdir():
         if (task / "comm").read_text().strip() not in but:
@@ -48,7 +48,7 @@ def stopped_threads(process: subprocess.Popen, *but: str):
 
 
 def exit_code(process: subprocess.Popen, seconds: float) -> int:
-    """What a process ended with whose threads this one traces: each has to be waited for."""
+    """The exit status of a process whose threads are traced, so that each has to be waited for."""
 
     def has_ended() -> bool:
         for task in list(Path(f"/proc/{process.pid}/task").iterdir()):
@@ -107,7 +107,7 @@ def test_a_second_signal_ends_a_process_whose_workers_are_stuck(tmp_path, upstre
 
 @pytest.fixture
 def unread(upstream):
-    """A gateway that writes a long log into a pipe that nobody reads."""
+    """A gateway that logs a lot to a pipe that nobody reads."""
     url, admin = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     flags = ["--listen", url[7:], "--admin-listen", admin[7:], "--upstream-url", upstream.url]
     flags += ["--drain-delay", "0s", "--log-format", "json"]
@@ -120,7 +120,7 @@ def unread(upstream):
 
 
 def ask_until_lines_are_dropped(url: str, admin: str) -> None:
-    """Asks for something that leaves a line each time, many at a time; everything must be answered."""
+    """Sends many concurrent requests that log a line each, and expects a response to each."""
     host, port = url[7:].split(":")
     with socket.create_connection((host, int(port)), 10) as client:
         for number in range(300):
