@@ -1,15 +1,15 @@
-//! Deflates new entries in the background, on a thread of its own.
+//! Deflates new entries in the background, on a separate thread.
 //!
 //! # Flow
-//! Entries arrive uncompressed, are served as they are, and are queued here. The thread deflates one after another, and
-//! the store weighs each again. When no entry has arrived for a while, the thread deflates older entries once more with
-//! more effort, which is worth it for entries that are still stored. After each of those it rests three times as long as
-//! the work took, so that it never uses more than a quarter of a core.
+//! Entries arrive uncompressed, are served as they are, and are queued here. The thread deflates one after another, and the
+//! store weighs each again. While none waits, the thread deflates entries that are still stored after [`SQUEEZED_AFTER`] once
+//! more, with more effort. After each of those it rests three times as long as the work took, so that this never uses more
+//! than a quarter of a core.
 //!
 //! # Why a thread
-//! The work is pure computing, a millisecond at a time, and would delay tasks. Nothing is lost if it ends with the process,
-//! so no drain has to wait. And a thread can have a low priority: on a busy core it uses the time that responses and reads
-//! leave. When too much waits, rows are deflated before more are accepted.
+//! The work is pure computing, a millisecond at a time, and would delay tasks. Nothing is lost if it ends with the process, so
+//! no drain has to wait for it. And a thread can have a low priority: on a busy core it uses only the time that responses and
+//! reads leave. If too many bytes wait, rows are deflated before more are accepted.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -21,14 +21,14 @@ use super::shared::SharedEntries;
 use crate::domain::Entry;
 use crate::store::EntryKey;
 
-/// The age from which more effort is spent on an entry. The newest rows are replaced within seconds.
+/// The age from which more effort is spent on an entry. Entries of the newest rows are replaced within seconds.
 const SQUEEZED_AFTER: Duration = Duration::from_secs(30);
 
 /// How many times as long as its work the thread rests between two entries that can wait.
 const REST: u32 = 3;
 
-/// The niceness of the thread: beside a busy thread of normal priority, it gets a tenth of a core
-/// (setpriority(2)).
+/// The niceness of the thread (setpriority(2)). On a core that a thread of normal priority keeps busy, it gets a tenth of the
+/// time.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
 
@@ -39,7 +39,7 @@ pub(super) struct Deflater {
     queue: Option<Sender<WaitingEntry>>,
 }
 
-/// An entry that is to be deflated, unless it is dropped before.
+/// An entry to be deflated, unless it is dropped first.
 type WaitingEntry = (EntryKey, Weak<Entry>);
 
 impl Deflater {
@@ -71,7 +71,7 @@ struct Work {
 
 impl Work {
     fn run(mut self) {
-        // On Linux, this sets the priority of this thread alone. If it fails, the work is done nevertheless.
+        // On Linux, this sets the priority of this thread alone. The work doesn't depend on it.
         #[cfg(target_os = "linux")]
         let _ = rustix::process::setpriority_process(None, NICENESS);
         let mut rest = Duration::ZERO;
@@ -84,7 +84,7 @@ impl Work {
         }
     }
 
-    /// The next entry to arrive; `None` when it is time to deflate another one once more.
+    /// The next entry to arrive; `None` when it is time to deflate an older one once more.
     fn next(&self, rest: Duration) -> Result<Option<WaitingEntry>, Gone> {
         let Some((due, _)) = self.idle.front() else {
             return self.arriving.recv().map(Some).map_err(|_| Gone);
@@ -98,7 +98,7 @@ impl Work {
     }
 
     fn deflate(&mut self, (key, entry): WaitingEntry) {
-        // An entry that was dropped meanwhile needs nothing; one that can't be deflated stays as it is.
+        // An entry that can't be deflated stays as it is.
         if let Some(entry) = entry.upgrade()
             && entry.deflated().is_ok()
         {
@@ -120,7 +120,7 @@ impl Work {
     }
 }
 
-/// The store is gone.
+/// The store was dropped.
 struct Gone;
 
 #[cfg(all(test, target_os = "linux"))]
@@ -150,7 +150,7 @@ mod tests {
             let (deflating, others): (Vec<_>, Vec<_>) = tasks.partition(|task| is_deflating(task));
             let is_nice = |task: &std::path::PathBuf| niceness(task) == Some(NICENESS);
             if deflating.iter().any(is_nice) {
-                // The name is read again, because another test's thread may have received it meanwhile.
+                // The name is read again, because another test's thread may have got it in the meantime.
                 let is_other_nice = others.iter().any(|task| is_nice(task) && !is_deflating(task));
                 assert!(are_all_nice || !is_other_nice);
                 return;

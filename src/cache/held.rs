@@ -1,12 +1,13 @@
-//! The holders of entries, and which entry is dropped next. Pure: times are arguments.
+//! Who holds which entries, and which entry is dropped next. Pure: times are arguments.
 //!
 //! # The order
-//! 1. The caller that holds most loses first, and of its scopes the one that holds most. So the reads of one caller or one
-//!    agent never take more from others than until all have the same size.
-//! 2. Scopes that have not been requested for a while weigh more: twice as much after an hour, three times after two.
-//!    So a new walk gets the room of yesterday's, while a small history that is requested once a day stays.
-//! 3. Of one scope, the oldest rows are dropped first, whenever they were used. A history larger than its room keeps its
-//!    newest part however often it is read from end to end, whereas a least recently used order would keep nothing.
+//! 1. The caller that holds most loses first, and among its scopes the one that holds most. So the reads of one caller or one
+//!    agent take room from others only until all hold the same amount.
+//! 2. Scopes that have not been requested for a while weigh more: twice as much after an hour, three times after two. So a new
+//!    walk gets the room of yesterday's, while a small history that is requested once a day stays.
+//! 3. Within a scope, the oldest rows are dropped first, regardless of when they were used. A history larger than its room
+//!    keeps its newest part when it is read repeatedly from end to end; with a least-recently-used order, it would keep
+//!    nothing.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -34,7 +35,7 @@ struct HeldEntry {
     weight: u64,
     caller: CallerId,
     place: Place,
-    /// When its scope was last requested.
+    /// When its scope was last requested, in milliseconds.
     requested: Arc<AtomicU64>,
 }
 
@@ -50,7 +51,7 @@ struct HeldByCaller {
 #[derive(Debug, Default)]
 struct HeldByScope {
     bytes: u64,
-    /// In milliseconds.
+    /// When it was last requested, in milliseconds.
     requested: Arc<AtomicU64>,
     places: BTreeSet<Place>,
 }
@@ -66,7 +67,7 @@ impl HeldEntries {
         self.entries.len()
     }
 
-    /// The entry, which is requested at this time.
+    /// The entry, if it is held. Records that its scope is requested at this time.
     pub(super) fn get(&self, key: &EntryKey, now: Duration) -> Option<Arc<Entry>> {
         let held = self.entries.get(key)?;
         held.requested.store(millis(now), Relaxed);
@@ -134,7 +135,7 @@ impl HeldEntries {
     }
 
     /// The entry to drop when room is needed.
-    pub(super) fn next_to_go(&self, now: Duration) -> Option<EntryKey> {
+    pub(super) fn next_to_evict(&self, now: Duration) -> Option<EntryKey> {
         let now = millis(now);
         let by_caller =
             self.callers.values().max_by_key(|by_caller| weighed(by_caller.bytes, by_caller.idle(now)))?;
@@ -147,7 +148,7 @@ impl HeldEntries {
 }
 
 impl HeldByCaller {
-    /// How long nothing of it was requested.
+    /// How long none of its scopes was requested.
     fn idle(&self, now: u64) -> Duration {
         self.scopes.values().map(|by_scope| by_scope.idle(now)).min().unwrap_or_default()
     }
@@ -209,7 +210,7 @@ mod tests {
             let caller = CallerId::Key(CredentialId::new([agent.caller; 16]));
             self.held.add(key, caller, Arc::new(Entry::new(&[row])), WEIGHT, self.now);
             while self.held.bytes() > CAPACITY {
-                let key = self.held.next_to_go(self.now).unwrap();
+                let key = self.held.next_to_evict(self.now).unwrap();
                 drop(self.held.remove(&key));
             }
             key
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn one_callers_made_up_requests_take_nothing_from_others() {
+    fn many_made_up_requests_of_one_caller_take_nothing_from_others() {
         let mut bench = HeldBench::default();
         let mut known = vec![None; 30];
         bench.request(OF_ANOTHER, &mut known);
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_walk_is_kept_when_the_cache_is_full_of_what_was_requested_yesterday() {
+    fn a_new_walk_replaces_rows_that_were_last_requested_yesterday() {
         let mut bench = HeldBench::default();
         for agent in [FIRST, SECOND, OF_ANOTHER] {
             bench.request(agent, &mut vec![None; 30]);
@@ -336,6 +337,6 @@ mod tests {
         drop(bench.held.remove(&key));
         bench.held.reweigh(&key, |_| 500);
         bench.check();
-        assert_eq!((bench.held.bytes(), bench.held.next_to_go(bench.now)), (0, None));
+        assert_eq!((bench.held.bytes(), bench.held.next_to_evict(bench.now)), (0, None));
     }
 }

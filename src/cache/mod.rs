@@ -1,15 +1,14 @@
 //! A store in memory that holds a bounded number of bytes.
 //!
 //! # Choices
-//! - **An eviction order of its own, and no general-purpose cache.** See [`held`] for the order, and the decision page on
+//! - **Its own eviction order instead of a general-purpose cache.** See [`held`] for the order, and the decision page on
 //!   entries for alternatives that were tried.
-//! - **Entries come first.** They are held deflated. The room that they leave is used for other forms of their rows,
-//!   mostly plain bytes, which are made on demand. They need room before they are stored, and are dropped when entries
-//!   need it.
-//! - **Deflated in the background.** Rows are served as they arrived. A thread deflates them, and deflates them harder
-//!   when it has nothing else to do. See [`deflater`].
+//! - **Entries come first.** They are held deflated. Other forms of their rows, mostly plain bytes, are made on demand. They
+//!   are kept only in the room that entries leave, and are dropped when entries need it.
+//! - **Deflated in the background.** Rows are first served as they arrived. A thread deflates them, and deflates them with
+//!   more effort when it has nothing else to do. See [`deflater`].
 //! - **No times to live.** The engine knows how long a row is fresh; here only bytes count.
-//! - **Evictions are not reported.** An evicted entry is a gap when it is looked up.
+//! - **Evictions are not reported.** An evicted entry becomes a gap when it is looked up.
 
 mod deflater;
 mod held;
@@ -27,28 +26,27 @@ use crate::domain::{CallerId, Entry, EntryIndex};
 use crate::store::{EntryKey, Store};
 use crate::telemetry::CacheReadings;
 
-/// The engine's memory for the segment that refers to an entry: the segment, a node of the coverage's tree,
-/// and a slot in its count of uses. Measured with 24,000 segments of one row each. It is counted so that the
-/// results of many tiny requests are evicted like everything else.
+/// The bytes that the engine holds for the segment that refers to an entry: the segment, a node of the coverage's tree, and a
+/// slot in its count of uses. Measured with 24,000 segments of one row each. They count so that the results of many tiny
+/// requests are evicted like everything else.
 const SEGMENT: u64 = 600;
 
-/// The part of the cache that indexes and their columns may take, as a divisor. The indexes of rows with
-/// bytes need a tenth.
+/// The part of the cache that indexes and their columns may take, as a divisor. The indexes of rows with bytes need a tenth.
 const INDEX_SHARE: u64 = 4;
 
-/// How much more than needed is dropped of indexes at once, as a part of their share, because it takes a pass
-/// over everything that is known.
+/// How much more than necessary is dropped of indexes at once, as a divisor of their share, because dropping takes a pass over
+/// everything that is known.
 const INDEX_SLACK: u64 = 8;
 
-/// The part of the cache that a single entry may take, as a divisor; larger entries are served and not
-/// stored. An entry as large as the cache would evict everything else, and be evicted by the next.
+/// The part of the cache that a single entry may take, as a divisor. Larger entries are served and not stored: an entry as large
+/// as the cache would evict everything else, and be evicted by the next one.
 const LARGEST_SHARE: u64 = 4;
 
-/// How many bytes may wait to be deflated: as many as arrive at once from a few dozen requests in flight.
-/// Beyond it, rows are deflated before more are accepted.
+/// The most bytes that may wait to be deflated: as many as arrive at once from a few dozen requests in flight. If more wait,
+/// rows are deflated before more are accepted.
 const MOST_FRESH: u64 = 16 << 20;
 
-/// The same as a part of the cache, as a divisor: with a small cache, less may wait.
+/// The same bound as a part of the cache, as a divisor, for small caches.
 const FRESH_SHARE: u64 = 4;
 
 /// Entries in memory, some of which are dropped when there is no more room.
@@ -61,7 +59,7 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// A store that holds this many bytes, bookkeeping included.
+    /// Creates a store that holds at most this many bytes, bookkeeping included.
     pub fn new(capacity: u64) -> Self {
         let shared = Arc::new(SharedEntries {
             held: Mutex::default(),
@@ -76,7 +74,7 @@ impl MemoryStore {
         Self { shared, deflater, largest: capacity / LARGEST_SHARE, refusals: AtomicU64::new(0) }
     }
 
-    /// The current contents, in numbers.
+    /// The current state, for metrics.
     pub fn readings(&self) -> CacheReadings {
         let derived = self.shared.derived.stats();
         let held = self.shared.lock();
@@ -147,6 +145,13 @@ mod tests {
 
     /// A deflated entry of one row that can't be deflated to less than this many bytes.
     fn entry(bytes: usize) -> Arc<Entry> {
+        let entry = fresh_entry(bytes);
+        entry.deflated().unwrap();
+        entry
+    }
+
+    /// The same entry before it is deflated.
+    fn fresh_entry(bytes: usize) -> Arc<Entry> {
         let at = Timestamp::from_micros(0);
         let row = Row {
             id: "id".into(),
@@ -156,15 +161,8 @@ mod tests {
             status: None,
             bytes: noise(bytes),
         };
-        let entry = Arc::new(Entry::new(&[NewRow {
-            row,
-            created_at: at,
-            read_at: at,
-            is_doubted: false,
-            digest: Digest::default(),
-        }]));
-        entry.deflated().unwrap();
-        entry
+        let digest = Digest::default();
+        Arc::new(Entry::new(&[NewRow { row, created_at: at, read_at: at, is_doubted: false, digest }]))
     }
 
     /// Incompressible bytes (xorshift).
@@ -222,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_forms_have_what_entries_leave() {
+    fn plain_forms_use_the_room_that_entries_leave() {
         let store = MemoryStore::new(1 << 20);
         let first = entry(100_000);
         store.put(key(1), HOLDER, Arc::clone(&first));
@@ -245,22 +243,7 @@ mod tests {
     #[test]
     fn new_entries_are_weighed_again_once_deflated() {
         let store = MemoryStore::new(1 << 20);
-        let at = Timestamp::from_micros(0);
-        let row = Row {
-            id: "id".into(),
-            created_at: Some(at),
-            updated_at: None,
-            facts: FilterFacts::default(),
-            status: None,
-            bytes: noise(90_000),
-        };
-        let entry = Arc::new(Entry::new(&[NewRow {
-            row,
-            created_at: at,
-            read_at: at,
-            is_doubted: false,
-            digest: Digest::default(),
-        }]));
+        let entry = fresh_entry(90_000);
         store.put(key(1), HOLDER, Arc::clone(&entry));
         entry.deflated().unwrap();
         store.shared.reweigh(&key(1));
@@ -268,6 +251,6 @@ mod tests {
         assert!(stats.bytes - stats.plain > 80_000 && stats.fresh == 0, "{stats:?}");
         store.remove(&key(1));
         store.shared.reweigh(&key(1));
-        assert!(store.get(&key(1)).is_none(), "weighing does not restore a dropped entry");
+        assert!(store.get(&key(1)).is_none(), "weighing again does not restore a dropped entry");
     }
 }

@@ -8,18 +8,17 @@ use super::held::HeldEntries;
 use crate::domain::{DerivedBudget, Entry};
 use crate::store::EntryKey;
 
-/// What is held for an entry in addition to its own weight: a slot of the hash table at its usual load, its
-/// place in its scope, the value's box and reference counts. Counted from their types and rounded up. It
-/// hardly matters for entries of tens of kilobytes, but without it a cache full of tiny entries would weigh
-/// nothing.
+/// The bytes that are held for an entry in addition to its own weight: a slot of the hash table at its usual load, its place in
+/// its scope, its allocation and reference counts. Added up from the sizes of the types and rounded up. They hardly matter for
+/// entries of tens of kilobytes, but without them a cache full of tiny entries would seem to weigh nothing.
 pub(super) const BOOKKEEPING: u64 = 300;
 
-/// The state that the store shares with its thread: the entries, and the room that they leave.
+/// What the store shares with its deflating thread: the entries, and the room that they leave.
 #[derive(Debug)]
 pub(super) struct SharedEntries {
     pub(super) held: Mutex<HeldEntries>,
     pub(super) derived: Arc<DerivedBudget>,
-    /// Bytes of indexes, whatever holds them.
+    /// Bytes of all indexes, including those that only the engine holds.
     pub(super) indexes: Arc<AtomicU64>,
     pub(super) capacity: u64,
     pub(super) started: Instant,
@@ -35,7 +34,7 @@ impl SharedEntries {
         self.started.elapsed()
     }
 
-    /// How many bytes entries and their forms may take.
+    /// The most bytes that entries and their forms may take.
     pub(super) fn room(&self) -> u64 {
         self.capacity.saturating_sub(self.indexes.load(Relaxed))
     }
@@ -54,7 +53,7 @@ impl SharedEntries {
             let room = self.room();
             let mut held = self.lock();
             while held.bytes() > room
-                && let Some(key) = held.next_to_go(now)
+                && let Some(key) = held.next_to_evict(now)
             {
                 dropped.extend(held.remove(&key));
             }
@@ -65,7 +64,7 @@ impl SharedEntries {
     }
 }
 
-/// The bytes that an entry costs the process.
+/// The bytes that an entry takes, bookkeeping included.
 pub(super) fn weight(entry: &Entry) -> u64 {
     u64::try_from(entry.weight()).unwrap_or(u64::MAX).saturating_add(BOOKKEEPING)
 }

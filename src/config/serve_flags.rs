@@ -1,4 +1,4 @@
-//! The flags of `serve`, and those that other commands have too.
+//! The flags of `serve`, and those that other commands share.
 
 use super::flags::Flag;
 

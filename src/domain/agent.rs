@@ -23,7 +23,7 @@ impl AgentId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAnAgentId;
 
-/// Reads the dashed form, in upper or lower case. A path segment in another form names no agent.
+/// Parses the dashed form, in upper or lower case. Other forms name no agent.
 impl FromStr for AgentId {
     type Err = NotAnAgentId;
 

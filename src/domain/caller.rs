@@ -3,8 +3,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::CredentialId;
 
-/// A caller for the purpose of fair shares: one key, or one token of a held key, and the network it came
-/// from.
+/// A caller for the purpose of fair shares: one key, or one token of a held key, and the network of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// The caller whose share is used.
@@ -22,8 +21,8 @@ pub enum CallerId {
     Token([u8; 16]),
 }
 
-/// A network, by which unknown callers take turns: an IPv4 address, or an IPv6 network of 64 bits, which is
-/// the smallest that providers assign to one customer.
+/// A network. Unknown callers take turns by network: an IPv4 address, or an IPv6 network of 64 bits, the smallest that
+/// providers assign to one customer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PeerGroup {
     /// The address is not known.

@@ -9,8 +9,7 @@ pub struct Credential {
     key: SecretString,
 }
 
-/// Identifies the credential that something was read with, by a keyed digest that reveals nothing about the
-/// key.
+/// Identifies the credential with which something was read, by a keyed digest that reveals nothing about the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CredentialId([u8; 16]);
 

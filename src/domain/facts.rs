@@ -8,7 +8,7 @@ use super::{Filters, Status};
 
 /// The facts of a row that filters test, apart from status and dates.
 ///
-/// A fact that the row does not have in the form that the filter takes is unknown. How upstream filters rows without
+/// A fact is unknown if the row does not have it in the form that the filter takes. How upstream filters rows without
 /// `telephony_data`, or with `null` for `answered_by_voice_mail`, has not been observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterFacts {
@@ -25,12 +25,12 @@ pub struct FilterFacts {
 /// The batch of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BatchFact<T> {
-    /// The row names none, or no valid identifier.
+    /// The row has no `batch_id`, or not a valid one.
     #[default]
     Unknown,
-    /// It is in none: the row's `batch_id` is null, which no identifier equals.
+    /// The row is in no batch: its `batch_id` is null, which no identifier equals.
     None,
-    /// It is in this one.
+    /// The row is in this batch.
     In(T),
 }
 
@@ -56,7 +56,7 @@ pub enum FilterMatch {
     Yes,
     /// It does not.
     No,
-    /// Only upstream can tell.
+    /// Only upstream knows.
     Unknown,
 }
 
@@ -65,7 +65,7 @@ impl FilterMatch {
         if is_equal { Self::Yes } else { Self::No }
     }
 
-    /// Whether a row passes two filters: one that it does not pass decides, whatever is unknown of the other.
+    /// Whether a row passes two filters. One that it does not pass decides, even if the other is unknown.
     const fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::No, _) | (_, Self::No) => Self::No,
@@ -76,8 +76,7 @@ impl FilterMatch {
 }
 
 impl Filters {
-    /// Whether upstream would show a row with these facts under the filters, as far as its documentation
-    /// says.
+    /// Whether upstream would return a row with these facts under the filters, as far as its documentation tells.
     pub fn match_of(&self, facts: &StatedFacts<'_>) -> FilterMatch {
         let status = self.status.as_ref().map(|wanted| match facts.status {
             None => FilterMatch::Unknown,
@@ -96,7 +95,7 @@ impl Filters {
     }
 }
 
-/// Words that differ in case or blanks only may or may not be the same to upstream.
+/// Upstream may or may not treat words as equal that differ only in case or blanks.
 fn of_word(stated: Option<&str>, wanted: &str) -> FilterMatch {
     match stated {
         None => FilterMatch::Unknown,
@@ -108,8 +107,7 @@ fn of_word(stated: Option<&str>, wanted: &str) -> FilterMatch {
     }
 }
 
-/// One batch in two spellings (with dashes and without, or in capitals) may or may not be the same to
-/// upstream.
+/// Upstream may or may not treat two spellings of a batch (with or without dashes, or in capitals) as equal.
 fn of_batch(stated: BatchFact<&str>, wanted: &str) -> FilterMatch {
     match stated {
         BatchFact::Unknown => FilterMatch::Unknown,
@@ -135,15 +133,11 @@ mod tests {
     };
     const BATCH: &str = "6f96c9b1000040008000012345678900";
 
-    fn under(filters: &Filters, facts: StatedFacts<'_>) -> FilterMatch {
-        filters.match_of(&facts)
-    }
-
     #[test]
     fn words_decide_only_if_they_are_clearly_equal_or_clearly_different() {
         let by = |provider: Option<&str>| {
             let filters = Filters { provider: "twilio".parse().ok(), ..Filters::default() };
-            under(&filters, StatedFacts { provider, ..NOTHING })
+            filters.match_of(&StatedFacts { provider, ..NOTHING })
         };
         assert_eq!(by(Some("twilio")), FilterMatch::Yes);
         assert_eq!(by(Some("plivo")), FilterMatch::No);
@@ -152,7 +146,7 @@ mod tests {
         }
         let inbound = |call_type: Option<&str>| {
             let filters = Filters { call_type: "inbound".parse().ok(), ..Filters::default() };
-            under(&filters, StatedFacts { call_type, ..NOTHING })
+            filters.match_of(&StatedFacts { call_type, ..NOTHING })
         };
         assert_eq!(inbound(Some("inbound")), FilterMatch::Yes);
         assert_eq!(inbound(Some("outbound")), FilterMatch::No);
@@ -163,7 +157,7 @@ mod tests {
     fn upstream_decides_about_a_batch_in_another_spelling() {
         let by = |batch_id: BatchFact<&str>| {
             let filters = Filters { batch_id: BATCH.parse().ok(), ..Filters::default() };
-            under(&filters, StatedFacts { batch_id, ..NOTHING })
+            filters.match_of(&StatedFacts { batch_id, ..NOTHING })
         };
         assert_eq!(by(BatchFact::In(BATCH)), FilterMatch::Yes);
         assert_eq!(by(BatchFact::In("6f96c9b1000040008000012345678901")), FilterMatch::No);

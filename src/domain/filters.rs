@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Status;
 
-/// Which executions are requested, apart from dates. Canonical: equal filters mean the same to upstream.
+/// Which executions are requested, apart from dates. Filters that mean the same to upstream are equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filters {
     /// Only rows in this status. A row enters and leaves the result as its call proceeds.
@@ -57,7 +57,7 @@ impl Filters {
 /// The direction of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallType {
-    /// Somebody called the agent.
+    /// A person called the agent.
     Inbound,
     /// The agent called.
     Outbound,
@@ -94,7 +94,7 @@ impl FromStr for CallType {
 pub struct Provider(Arc<str>);
 
 impl Provider {
-    /// The word.
+    /// Upstream's name.
     pub fn as_str(&self) -> &str {
         &self.0
     }

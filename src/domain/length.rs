@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-/// The longest length that is accepted, ten years: more is a typing error, and could overflow clocks.
+/// The longest accepted length, ten years. More is a typing error, and could overflow clocks.
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// The units of lengths, longer names first, so that `ms` is not read as `s`.
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-/// Reads a length as settings and fault scripts write it: an integer in plain digits and `ms`, `s`, `m`, `h`
-/// or `d`, up to 3650d; `None` for anything else.
+/// Parses a length as in settings and fault scripts: an integer in plain digits and `ms`, `s`, `m`, `h` or `d`, up to 3650d;
+/// `None` for anything else.
 pub fn parse_length(text: &str) -> Option<Duration> {
     let millis = |(unit, millis): &(&str, u64)| {
         let number = text.strip_suffix(unit)?;

@@ -1,7 +1,6 @@
 //! The vocabulary as types: execution rows, pages, spans of time, filters.
 //!
-//! Nothing here knows HTTP, clocks or files. Values of these types were checked once, at the edge, and can be
-//! trusted.
+//! Nothing here knows HTTP, clocks or files. Values of these types were validated once, at the edge, and can be trusted.
 
 mod agent;
 mod caller;
@@ -28,7 +27,7 @@ pub use facts::{BatchFact, FilterFacts, FilterMatch, StatedFacts};
 pub use filters::{BatchId, CallType, Filters, NotAFilterValue, Provider};
 pub use length::parse_length;
 pub use row::{AgentFacts, MAX_PAGE_SIZE, Page, PageOf, Row};
-pub use row_id::RowId;
+pub use row_id::{RowId, RowIdForm};
 pub use span::Span;
 pub use status::{Status, Statuses};
 pub use timestamp::{Rounding, Timestamp};

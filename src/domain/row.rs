@@ -4,8 +4,8 @@ use super::{FilterFacts, RowId, Status, Timestamp};
 
 /// The most rows on a page, by upstream's documentation.
 ///
-/// What it does with a larger value is unknown. If it silently capped the value, a full page would look like
-/// a short last page and the rest would be lost, so fanfold never requests more.
+/// What it does with a larger value is unknown. If it silently capped the value, a full page would look like a short last page
+/// and the rest would be lost, so fanfold never requests more.
 pub const MAX_PAGE_SIZE: usize = 50;
 
 /// One execution: its bytes, and the few fields that are read from it.
@@ -13,14 +13,13 @@ pub const MAX_PAGE_SIZE: usize = 50;
 pub struct Row {
     /// Upstream's identifier: a UUID, or `{agent_id}#{timestamp}` in old rows.
     pub id: RowId,
-    /// When upstream created the row; it never changes. Absent if upstream gave none, or none that can be
-    /// read.
+    /// When upstream created the row; it never changes. `None` if it is absent or can't be read.
     pub created_at: Option<Timestamp>,
-    /// When upstream last changed the row, by its own account.
+    /// When upstream last changed the row, as it reports.
     pub updated_at: Option<Timestamp>,
     /// The status of the call. A row without one counts as not terminal.
     pub status: Option<Status>,
-    /// What filters need of it.
+    /// The facts that filters test.
     pub facts: FilterFacts,
     /// Upstream's bytes, unchanged: a slice of the page they came on.
     pub bytes: Bytes,
@@ -31,7 +30,7 @@ pub struct Row {
 pub struct Page {
     /// In upstream's order.
     pub rows: Vec<Row>,
-    /// Whether upstream says that more pages follow; a missing flag on a full page counts as yes.
+    /// Whether upstream reports more pages. A missing flag on a full page counts as yes.
     pub has_more: bool,
     /// Whether upstream sent that flag; without it, `has_more` is judged by the rows and the total.
     pub has_flag: bool,

@@ -14,7 +14,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The span between two instants, or none if it would be empty.
+    /// The span between two instants; `None` if it would be empty.
     pub fn new(from: Timestamp, to: Timestamp) -> Option<Self> {
         (from <= to).then_some(Self { from, to })
     }
@@ -81,15 +81,15 @@ impl Span {
         others.iter().fold(vec![self], left)
     }
 
-    /// The same span with its ends moved outwards to whole seconds.
+    /// The same span with its ends moved outward to whole seconds.
     ///
-    /// Upstream may compare microseconds, milliseconds or seconds. At whole seconds they all agree, and rows
-    /// beyond the ends are trimmed.
+    /// Upstream may compare microseconds, milliseconds or seconds. At whole seconds all of these agree, and rows outside the
+    /// ends are trimmed.
     pub fn outward(self) -> Self {
         Self { from: self.from.floor_second(), to: self.to.ceil_second() }
     }
 
-    /// Cut into spans no wider than `width` once moved [`outward`](Self::outward), newest first.
+    /// Splits the span into spans no wider than `width` once moved [`outward`](Self::outward), newest first.
     ///
     /// A width under two seconds counts as two, because each part must end on a whole second.
     pub fn split(self, width: Duration) -> Vec<Self> {

@@ -18,7 +18,7 @@ impl Status {
         Self(words::word(word))
     }
 
-    /// Creates a status from upstream's name, which is kept elsewhere as well.
+    /// Creates a status from upstream's name, which is shared with other rows.
     pub const fn of_shared(word: Arc<str>) -> Self {
         Self(word)
     }
@@ -28,8 +28,7 @@ impl Status {
         &self.0
     }
 
-    /// Whether the call is over. Later events (costs, extraction, an automatic retry) may still change the
-    /// row.
+    /// Whether the call is over. Later events (costs, extraction, an automatic retry) may still change the row.
     pub fn is_terminal(&self) -> bool {
         TERMINAL.contains(&&*self.0)
     }

@@ -17,8 +17,7 @@ const LAST_DAYS: civil::Date = civil::date(9999, 12, 30);
 
 /// How an instant finer than a microsecond is rounded.
 ///
-/// Rows have whole microseconds, so the start of a span may be rounded up and its end down without losing
-/// any.
+/// Rows have whole microseconds, so the start of a span can be rounded up and its end down without losing rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounding {
     /// Toward the past, for the end of a span.
@@ -49,8 +48,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Parses RFC 3339 with any offset. Without an offset it is UTC, as in upstream's rows. A date alone is
-    /// not an instant.
+    /// Parses RFC 3339 with any offset; no offset means UTC, as in upstream's rows. A date alone is not an instant.
     pub fn parse(text: &str, rounding: Rounding) -> Option<Self> {
         if !text.is_ascii() || !text.get(10..11).is_some_and(|t| matches!(t, "T" | "t" | " ")) {
             return None;
@@ -133,8 +131,8 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Whether a text with an offset that the library can't parse is an instant in the last days of the year
-/// 9999, which people write for "always".
+/// Whether a text with an offset that the library can't parse is an instant in the last days of the year 9999, which is
+/// sometimes written to mean "always".
 fn is_in_last_days(text: &str) -> bool {
     let Some(at) = text.get(11..).and_then(|time| time.find(['Z', 'z', '+', '-'])) else { return false };
     let (local, offset) = text.split_at(at + 11);
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_texts_that_are_no_instant() {
+    fn refuses_texts_that_are_not_instants() {
         for text in ["2026-01-28", "", "now", "13:17:50", "2026-13-01T00:00:00Z", "2026-01-28T", "１２３４"]
         {
             assert_eq!(down(text), None, "{text}");

@@ -5,8 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 /// The words that upstream documents, and those that were seen in rows: statuses, directions, providers.
 ///
-/// Words that are not among them are kept by whatever holds the rows, because upstream may send any number of
-/// them.
+/// Other words are kept with the rows that have them, because upstream may send any number of them.
 static SHARED: LazyLock<HashSet<Arc<str>>> = LazyLock::new(|| {
     let statuses = [
         "scheduled",
@@ -31,7 +30,7 @@ static SHARED: LazyLock<HashSet<Arc<str>>> = LazyLock::new(|| {
     statuses.into_iter().chain(others).map(Arc::from).collect()
 });
 
-/// The word, shared if it is one that many rows have.
+/// The word, shared if it is a common one.
 pub(super) fn word(text: &str) -> Arc<str> {
     SHARED.get(text).map_or_else(|| text.into(), Arc::clone)
 }
@@ -41,11 +40,10 @@ pub(super) fn word(text: &str) -> Arc<str> {
 pub struct WordTable(Vec<Arc<str>>);
 
 impl WordTable {
-    /// How many words are searched. A page has few batches; if every row has its own word, sharing gains
-    /// nothing.
+    /// How many of the latest words are searched. A page has few batches; if every row has its own word, sharing saves nothing.
     const SEARCHED: usize = 16;
 
-    /// The word, shared with the rows before.
+    /// The word, shared with earlier rows.
     pub fn word(&mut self, text: &str) -> Arc<str> {
         if let Some(shared) = SHARED.get(text) {
             return Arc::clone(shared);

@@ -27,7 +27,7 @@ pub struct NumberColumn {
 pub enum NumberCell {
     /// The row has none.
     Absent,
-    /// A value that is not counted.
+    /// A value that can't be added up.
     Skipped,
     /// A number, in the unit of the column.
     Number(i128),
@@ -40,7 +40,7 @@ enum NumberKind {
     Number,
 }
 
-/// 0 where there is no number.
+/// The numbers of all rows, 0 where there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum PackedNumbers {
     Narrow(Box<[i64]>),
@@ -61,7 +61,7 @@ enum WordNumbers {
     Many(Box<[u32]>),
 }
 
-/// What the allocator takes for a block, in bytes.
+/// The bytes that the allocator adds to a block.
 const ALLOCATION: usize = 16;
 
 impl ColumnId {
@@ -88,7 +88,7 @@ impl ValueColumn {
         self.len() == 0
     }
 
-    /// The memory that it takes, in bytes.
+    /// The bytes in memory that it takes.
     pub fn weight(&self) -> usize {
         let values = match self {
             Self::Numbers(NumberColumn { kinds, numbers }) => {
@@ -167,12 +167,12 @@ impl From<Vec<NumberCell>> for NumberColumn {
 }
 
 impl WordColumn {
-    /// The different words.
+    /// The distinct words.
     pub const fn words(&self) -> &[Box<str>] {
         &self.words
     }
 
-    /// The position of a row's word among the different ones.
+    /// The position of a row's word among the distinct ones.
     pub fn number(&self, row: usize) -> usize {
         match &self.numbers {
             WordNumbers::Few(numbers) => usize::from(numbers[row]),
@@ -193,7 +193,7 @@ impl<W: AsRef<str>> FromIterator<W> for WordColumn {
             if let Some(&number) = known.get(word) {
                 return number;
             }
-            // An entry has far fewer rows than that.
+            // An entry has far fewer rows than `u32::MAX`.
             let number = u32::try_from(words.len()).unwrap_or(u32::MAX);
             words.push(word.into());
             known.insert(word.into(), number);

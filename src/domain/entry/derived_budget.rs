@@ -8,22 +8,22 @@ use super::held_forms::{HeldForms, SharedForms};
 use super::kept_form::{DerivedForm, EvictionLevel, FormId, FormRoom, KeptForm};
 
 /// How many forms are examined to make room for one.
-const LOOKED_AT: usize = 4;
+const EXAMINED: usize = 4;
 
 /// Only one new form in this many may replace forms that have been used.
 ///
-/// Otherwise, if a history that does not fit is read over and over, each of its forms would be replaced just
-/// before it is used again. So most forms stay, and the budget follows a change of demand a little later.
+/// Otherwise, if a history that does not fit is read again and again, each of its forms would be replaced just before it is
+/// used again. So most forms stay, and the budget adapts to a change of demand a little later.
 const PATIENCE: u32 = 8;
 
-/// The budget for derived forms, which are kept in addition to entries and can be made again: the room that
-/// entries leave in the cache.
+/// The budget for derived forms, which are kept in addition to entries and can be made again: the room that entries leave in
+/// the cache.
 ///
-/// A new form replaces forms that were never used, and sometimes forms that have not been used for long. If
-/// there are none among those that are examined, the new form is not kept.
+/// A new form replaces forms that were never used, and sometimes forms that have not been used for long. If there are none
+/// among the examined ones, the new form is not kept.
 #[derive(Debug, Default)]
 pub struct DerivedBudget {
-    room: Arc<FormRoom>,
+    room: FormRoom,
     forms: Mutex<FormQueue>,
 }
 
@@ -36,15 +36,15 @@ struct Queued {
 
 impl Queued {
     fn is_kept(&self) -> bool {
-        self.of_forms(|forms| forms.keeps(self.derived, self.id))
+        self.check(|forms| forms.keeps(self.derived, self.id))
     }
 
-    /// Whether the form stays although room is needed; otherwise it is dropped.
-    fn is_spared(&self, level: EvictionLevel) -> bool {
-        self.of_forms(|forms| forms.spares(self.derived, self.id, level))
+    /// Examines the form when room is needed. Returns whether it stays; otherwise it is dropped.
+    fn survives(&self, level: EvictionLevel) -> bool {
+        self.check(|forms| forms.survives(self.derived, self.id, level))
     }
 
-    fn of_forms(&self, is_there: impl FnOnce(&mut HeldForms) -> bool) -> bool {
+    fn check(&self, is_there: impl FnOnce(&mut HeldForms) -> bool) -> bool {
         let forms = self.forms.upgrade();
         forms.is_some_and(|forms| is_there(&mut forms.lock()))
     }
@@ -55,10 +55,10 @@ struct FormQueue {
     /// All forms that are kept, and some that are gone. The front is examined next.
     queue: VecDeque<Queued>,
     latest: FormId,
-    /// The number of new forms since one could replace a used form.
+    /// The number of new forms that found no room since one could last replace used forms.
     rejected: u32,
-    /// The length at which forms that are gone are removed.
-    sorted_at: usize,
+    /// The length of the queue at which forms that are gone are removed from it.
+    pruned_at: usize,
 }
 
 /// What the budget holds now.
@@ -89,7 +89,7 @@ impl DerivedBudget {
             return;
         }
         let mut forms = self.forms.lock();
-        // Two rounds, because used forms first lose their mark.
+        // Two rounds, because a used form survives the first one.
         let mut left = 2 * forms.queue.len();
         while left > 0 && !self.room.has_room(0) {
             forms.turn(EvictionLevel::Strict);
@@ -105,18 +105,8 @@ impl DerivedBudget {
         form: T,
         bytes: usize,
     ) -> Option<KeptForm<T>> {
-        let mut forms = self.forms.lock();
-        if !self.room.has_room(bytes) {
-            forms.rejected = (forms.rejected + 1) % PATIENCE;
-            let level = if forms.rejected == 0 { EvictionLevel::Strict } else { EvictionLevel::Mild };
-            for _ in 0..LOOKED_AT {
-                if self.room.has_room(bytes) {
-                    break;
-                }
-                forms.turn(level);
-            }
-        }
-        self.keep_among(&mut forms, of, derived, form, bytes)
+        self.make_room(bytes);
+        self.keep_if_free(of, derived, form, bytes)
     }
 
     /// Keeps a form of this many bytes if no other form has to be dropped.
@@ -127,17 +117,7 @@ impl DerivedBudget {
         form: T,
         bytes: usize,
     ) -> Option<KeptForm<T>> {
-        self.keep_among(&mut self.forms.lock(), of, derived, form, bytes)
-    }
-
-    fn keep_among<T>(
-        &self,
-        forms: &mut FormQueue,
-        of: &SharedForms,
-        derived: DerivedForm,
-        form: T,
-        bytes: usize,
-    ) -> Option<KeptForm<T>> {
+        let mut forms = self.forms.lock();
         if !self.room.has_room(bytes) {
             return None;
         }
@@ -145,26 +125,42 @@ impl DerivedBudget {
         Some(KeptForm::new(form, id, bytes, &self.room))
     }
 
+    /// Examines a few forms if this many bytes don't fit, and drops those that don't survive.
+    fn make_room(&self, bytes: usize) {
+        if self.room.has_room(bytes) {
+            return;
+        }
+        let mut forms = self.forms.lock();
+        forms.rejected = (forms.rejected + 1) % PATIENCE;
+        let level = if forms.rejected == 0 { EvictionLevel::Strict } else { EvictionLevel::Mild };
+        for _ in 0..EXAMINED {
+            if self.room.has_room(bytes) {
+                break;
+            }
+            forms.turn(level);
+        }
+    }
+
     /// The room that forms take.
-    pub(super) const fn room(&self) -> &Arc<FormRoom> {
+    pub(super) const fn room(&self) -> &FormRoom {
         &self.room
     }
 }
 
 impl FormQueue {
-    /// Looks at the form in front: gives it up, or puts it at the back.
+    /// Examines the form at the front, and puts it at the back if it survives.
     fn turn(&mut self, level: EvictionLevel) {
         let Some(queued) = self.queue.pop_front() else { return };
-        if queued.is_spared(level) {
+        if queued.survives(level) {
             self.queue.push_back(queued);
         }
     }
 
     fn add(&mut self, of: &SharedForms, derived: DerivedForm) -> FormId {
         const FEW: usize = 64;
-        if self.queue.len() >= self.sorted_at.max(FEW) {
+        if self.queue.len() >= self.pruned_at.max(FEW) {
             self.queue.retain(Queued::is_kept);
-            self.sorted_at = 2 * self.queue.len();
+            self.pruned_at = 2 * self.queue.len();
         }
         self.latest.0 += 1;
         self.queue.push_back(Queued { forms: Arc::downgrade(of), derived, id: self.latest });

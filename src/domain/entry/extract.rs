@@ -1,7 +1,6 @@
 //! Extracts, made from an entry's rows on demand: selected fields, table lines, the values that totals need.
 //!
-//! An extract belongs to its entry and is dropped with it. Like the other derived forms, it is kept while
-//! there is room.
+//! An extract belongs to its entry and is dropped with it. Like the other derived forms, it is kept while there is room.
 
 use std::any::Any;
 use std::io;
@@ -13,9 +12,9 @@ use super::{Entry, Holders, breaks_lines};
 /// Whether line breaks in rewritten rows are between JSON tokens and can be replaced by spaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineBreaks {
-    /// Rows are JSON.
+    /// Line breaks can be replaced: rows are JSON.
     BetweenTokens,
-    /// Rows are text in which every byte matters, such as lines of a table.
+    /// Line breaks must stay: rows are text in which every byte matters, such as lines of a table.
     InText,
 }
 
@@ -25,9 +24,8 @@ impl Entry {
         self.forms.has_extract(name)
     }
 
-    /// Returns the extract of this name: the one that is kept, or a new one, which is kept if there is room.
-    /// `make` returns it with its weight in bytes. A name always stands for the same extract of the same
-    /// type.
+    /// Returns the extract of this name: the one that is kept, or a new one, which is kept if there is room. `make` returns it
+    /// with its weight in bytes. A name always stands for the same extract of the same type.
     ///
     /// # Errors
     /// If `make` fails.
@@ -61,7 +59,7 @@ impl Entry {
 
     /// The same rows with other bytes: `write` gets each row's bytes and appends their replacement.
     ///
-    /// The facts about the rows stay, including their digests, which identify upstream's rows in any form.
+    /// The facts about the rows stay the same, including their digests, which identify upstream's rows in any form.
     ///
     /// # Errors
     /// If `write` fails, and as [`plain`](Self::plain).
@@ -94,7 +92,7 @@ impl Entry {
         })
     }
 
-    /// The memory that rewritten rows take in addition to the original rows, once they are deflated.
+    /// The bytes in memory that rewritten rows take in addition to the original rows, once they are deflated.
     pub fn rewritten_weight(&self) -> usize {
         let plain = self.byte_len();
         Self::SIZE + size_of_val(&*self.ends) + plain + plain / USUAL_RATIO

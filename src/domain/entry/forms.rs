@@ -8,25 +8,23 @@ use parking_lot::Mutex;
 
 use super::derived_budget::DerivedBudget;
 use super::held_forms::{AnyExtract, HeldForms, Runs, SharedForms};
-use super::kept_form::{DerivedForm, KeptForm};
+use super::kept_form::{DerivedForm, Fresh, KeptForm};
 use crate::deflate::{Deflated, Effort, Separator};
 
 /// The assumed compression ratio of rows that are not deflated yet.
 pub(super) const USUAL_RATIO: usize = 5;
 
-/// The most pieces of an entry that are kept: the edges of ranges for a few dashboards, and the results of a
-/// filter or two.
+/// The most pieces that an entry keeps: the edges of ranges for a few dashboards, and the results of a filter or two.
 const MOST_PIECES: usize = 4;
 
-/// The most extracts of an entry that are kept: the tables and totals of a few dashboards.
+/// The most extracts that an entry keeps: the tables and totals of a few dashboards.
 const MOST_EXTRACTS: usize = 8;
 
 /// The forms in which an entry's bytes are held.
 ///
-/// Rows arrive uncompressed. Once they are deflated, that is the form that is held. All other forms are
-/// derived from it on demand, and kept while the [`DerivedBudget`] has room: plain bytes with either
-/// separator, blocks with commas, some of the rows deflated separately. An entry that is not in a store has
-/// no budget, and stays as it arrived.
+/// Rows arrive uncompressed, and are held deflated as soon as they are deflated. All other forms are derived on demand, and kept
+/// while the [`DerivedBudget`] has room: plain bytes with either separator, blocks with commas, some of the rows deflated
+/// separately, extracts. An entry that is not in a store has no budget, and keeps its rows as they arrived.
 ///
 /// # Invariants
 /// The rows are held uncompressed as they arrived, or deflated, or both; not at all in an entry without bytes.
@@ -39,22 +37,22 @@ pub(super) struct Forms {
 }
 
 impl Forms {
-    /// The memory in bytes that they take apart from themselves, rows aside.
+    /// The bytes in memory that they take outside of this struct, without rows.
     pub(super) const SHARED: usize = size_of::<Mutex<HeldForms>>();
 
     /// Creates the forms from bytes as they arrived, with a line feed after each row.
     pub(super) fn of(lines: Bytes) -> Self {
-        Self::new(HeldForms::of(Some(lines)))
+        Self::new(HeldForms { fresh: Some(Fresh::new(lines)), ..HeldForms::default() })
     }
 
     /// The forms of rows that are deflated already.
     pub(super) fn of_deflated(deflated: Deflated) -> Self {
-        Self::new(HeldForms { deflated: Some(Arc::new(deflated)), ..HeldForms::of(None) })
+        Self::new(HeldForms { deflated: Some(Arc::new(deflated)), ..HeldForms::default() })
     }
 
-    /// The forms of rows whose bytes are gone: there are none, and asking for one is an error.
+    /// The forms of rows whose bytes are gone. Asking for one is an error.
     pub(super) fn none() -> Self {
-        Self::new(HeldForms::of(None))
+        Self::new(HeldForms::default())
     }
 
     fn new(held: HeldForms) -> Self {
@@ -68,11 +66,11 @@ impl Forms {
         if let Some(fresh) = &mut self.held.lock().fresh {
             fresh.count(derived_budget.room());
         }
-        self.let_fresh_go();
+        self.release_fresh();
     }
 
-    /// Drops the bytes as they arrived if the rows are deflated, unless there is room for both.
-    fn let_fresh_go(&self) {
+    /// Drops the bytes as they arrived once the rows are deflated, unless there is room for both.
+    fn release_fresh(&self) {
         let Some(derived_budget) = self.derived_budget.get() else { return };
         let fresh = {
             let mut held = self.held.lock();
@@ -81,7 +79,7 @@ impl Forms {
             }
             held.fresh.take()
         };
-        // The budget is never asked under this lock, because it asks entries under its own.
+        // Never calls the budget while it holds this lock, because the budget takes it under its own lock.
         let kept = fresh.and_then(|fresh| {
             let (lines, derived) = (fresh.bytes(), DerivedForm::Plain(Separator::Line));
             let length = lines.len();
@@ -102,7 +100,7 @@ impl Forms {
             match (&held.lines, &held.deflated) {
                 (Some(lines), _) => return Ok(lines.form()),
                 (None, Some(deflated)) => Arc::clone(deflated),
-                (None, None) => return Err(io::Error::other("an entry without bytes")),
+                (None, None) => return Err(io::Error::other("the rows of this entry have no bytes")),
             }
         };
         Ok(deflated.inflate()?.into())
@@ -127,10 +125,7 @@ impl Forms {
                 commas.into()
             }
         };
-        let keep = |derived_budget: &Arc<DerivedBudget>| {
-            derived_budget.keep(&self.held, DerivedForm::Plain(separator), plain.clone(), plain.len())
-        };
-        if let Some(kept) = self.derived_budget.get().and_then(keep) {
+        if let Some(kept) = self.keep(DerivedForm::Plain(separator), plain.clone(), plain.len()) {
             self.held.lock().kept(separator).get_or_insert(kept);
         }
         Ok(plain)
@@ -141,18 +136,17 @@ impl Forms {
             Separator::Line => return deflated.blocks(separator),
             Separator::Comma => {}
         }
-        // The rows may have been deflated harder in the meantime; the content is the same, but the length
-        // differs.
+        // The rows may have been deflated with more effort in the meantime, which changes the length.
         let is_of = |blocks: &Bytes| blocks.len() == deflated.deflated_len();
         if let Some(kept) = self.held.lock().blocks.as_mut().map(KeptForm::used).filter(is_of) {
             return kept;
         }
         let blocks = deflated.blocks(separator);
-        // Cheap to make, so no other form is dropped for it.
-        let keep = |derived_budget: &Arc<DerivedBudget>| {
-            derived_budget.keep_if_free(&self.held, DerivedForm::Commas, blocks.clone(), blocks.len())
-        };
-        if let Some(kept) = self.derived_budget.get().and_then(keep) {
+        // They are cheap to make, so no other form is dropped for them.
+        if let Some(budget) = self.derived_budget.get()
+            && let Some(kept) =
+                budget.keep_if_free(&self.held, DerivedForm::Commas, blocks.clone(), blocks.len())
+        {
             self.held.lock().blocks = Some(kept);
         }
         blocks
@@ -163,8 +157,8 @@ impl Forms {
     }
 
     pub(super) fn piece(&self, ends: &[usize], runs: &Runs) -> io::Result<Arc<Deflated>> {
-        let is_it = |(kept, _): &&mut (Runs, _)| kept == runs;
-        if let Some((_, piece)) = self.held.lock().pieces.iter_mut().find(is_it) {
+        let is_same = |(kept, _): &&mut (Runs, _)| kept == runs;
+        if let Some((_, piece)) = self.held.lock().pieces.iter_mut().find(is_same) {
             return Ok(piece.used());
         }
         let all = self.lines()?;
@@ -175,17 +169,8 @@ impl Forms {
             lines.extend_from_slice(&all[range]);
         }
         let piece = Arc::new(Deflated::new(&lines, &line_ends, Effort::Arrival)?);
-        let bytes = piece.weight();
-        let keep = |derived_budget: &Arc<DerivedBudget>| {
-            derived_budget.keep(&self.held, DerivedForm::Piece, Arc::clone(&piece), bytes)
-        };
-        if let Some(kept) = self.derived_budget.get().and_then(keep) {
-            let mut held = self.held.lock();
-            held.pieces.retain(|(of, _)| of != runs);
-            if held.pieces.len() == MOST_PIECES {
-                held.pieces.remove(0);
-            }
-            held.pieces.push((runs.clone(), kept));
+        if let Some(kept) = self.keep(DerivedForm::Piece, Arc::clone(&piece), piece.weight()) {
+            push_newest(&mut self.held.lock().pieces, MOST_PIECES, runs.clone(), kept);
         }
         Ok(piece)
     }
@@ -203,16 +188,13 @@ impl Forms {
 
     /// Keeps an extract of this many bytes if there is room.
     pub(super) fn keep_extract(&self, name: &Arc<str>, extract: AnyExtract, bytes: usize) {
-        let keep = |derived_budget: &Arc<DerivedBudget>| {
-            derived_budget.keep(&self.held, DerivedForm::Extract, extract, bytes)
-        };
-        let Some(kept) = self.derived_budget.get().and_then(keep) else { return };
-        let mut held = self.held.lock();
-        held.extracts.retain(|(of, _)| of != name);
-        if held.extracts.len() == MOST_EXTRACTS {
-            held.extracts.remove(0);
+        if let Some(kept) = self.keep(DerivedForm::Extract, extract, bytes) {
+            push_newest(&mut self.held.lock().extracts, MOST_EXTRACTS, Arc::clone(name), kept);
         }
-        held.extracts.push((Arc::clone(name), kept));
+    }
+
+    fn keep<T>(&self, derived: DerivedForm, form: T, bytes: usize) -> Option<KeptForm<T>> {
+        self.derived_budget.get()?.keep(&self.held, derived, form, bytes)
     }
 
     pub(super) fn deflated_already(&self) -> Option<Arc<Deflated>> {
@@ -235,7 +217,7 @@ impl Forms {
             held.deflated = Some(Arc::clone(&deflated));
             held.blocks = None;
         }
-        self.let_fresh_go();
+        self.release_fresh();
         Ok(deflated)
     }
 
@@ -247,6 +229,15 @@ impl Forms {
             (None, None) => plain,
         }
     }
+}
+
+/// Adds a form as the newest. It replaces one with the same key or, if there are too many, the oldest.
+fn push_newest<K: PartialEq, T>(forms: &mut Vec<(K, KeptForm<T>)>, most: usize, key: K, form: KeptForm<T>) {
+    forms.retain(|(other, _)| *other != key);
+    if forms.len() == most {
+        forms.remove(0);
+    }
+    forms.push((key, form));
 }
 
 /// The position of some rows' bytes among all bytes, including the separator after each row. `ends` are the

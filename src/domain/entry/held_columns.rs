@@ -3,9 +3,9 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::column::{ColumnId, ValueColumn};
-use super::index_memory::CountedIndex;
+use super::counted_memory::CountedMemory;
 
-/// The columns of an index. Those used last are at the end.
+/// The columns of an index. The most recently used are at the end.
 #[derive(Debug, Default)]
 pub(super) struct HeldColumns(Mutex<Vec<HeldColumn>>);
 
@@ -15,7 +15,7 @@ pub(super) struct HeldColumn {
     pub(super) column: Arc<ValueColumn>,
     pub(super) bytes: usize,
     #[expect(dead_code, reason = "held for its drop")]
-    pub(super) counted: Option<CountedIndex>,
+    pub(super) counted: Option<CountedMemory>,
 }
 
 /// Columns with their ids.

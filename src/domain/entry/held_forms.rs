@@ -11,15 +11,16 @@ use crate::deflate::{Deflated, Separator};
 /// Runs of positions in an entry; usually one.
 pub type Runs = Vec<Range<usize>>;
 
-/// The forms of one entry, which its budget may drop too.
+/// The forms of one entry, shared with the budget, which may drop some.
 pub(super) type SharedForms = Arc<Mutex<HeldForms>>;
 
-/// An extract of an entry's rows, of whatever type its maker gave it.
+/// An extract of an entry's rows, of any type.
 pub(super) type AnyExtract = Arc<dyn Any + Send + Sync>;
 
 /// What an entry holds of its rows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct HeldForms {
+    /// The rows as they arrived, with a line feed after each.
     pub(super) fresh: Option<Fresh>,
     pub(super) deflated: Option<Arc<Deflated>>,
     pub(super) lines: Option<KeptForm<Bytes>>,
@@ -33,19 +34,6 @@ pub(super) struct HeldForms {
 }
 
 impl HeldForms {
-    /// Holds rows as they arrived, with a line feed after each, or nothing.
-    pub(super) fn of(lines: Option<Bytes>) -> Self {
-        Self {
-            fresh: lines.map(Fresh::new),
-            deflated: None,
-            lines: None,
-            commas: None,
-            blocks: None,
-            pieces: Vec::new(),
-            extracts: Vec::new(),
-        }
-    }
-
     pub(super) const fn kept(&mut self, separator: Separator) -> &mut Option<KeptForm<Bytes>> {
         match separator {
             Separator::Line => &mut self.lines,
@@ -63,7 +51,7 @@ impl HeldForms {
         }
     }
 
-    /// Whether a form is the one with this ticket.
+    /// Whether the form with this id is still kept.
     pub(super) fn keeps(&mut self, derived: DerivedForm, id: FormId) -> bool {
         match derived {
             DerivedForm::Plain(separator) => self.kept(separator).as_ref().is_some_and(|kept| kept.is(id)),
@@ -73,30 +61,30 @@ impl HeldForms {
         }
     }
 
-    /// Whether a form stays although room is needed; otherwise it is dropped.
-    pub(super) fn spares(&mut self, derived: DerivedForm, id: FormId, level: EvictionLevel) -> bool {
+    /// Examines the form with this id when room is needed. Returns whether it stays; otherwise it is dropped.
+    pub(super) fn survives(&mut self, derived: DerivedForm, id: FormId, level: EvictionLevel) -> bool {
         match derived {
-            DerivedForm::Plain(separator) => spares(self.kept(separator), id, level),
-            DerivedForm::Commas => spares(&mut self.blocks, id, level),
+            DerivedForm::Plain(separator) => survives(self.kept(separator), id, level),
+            DerivedForm::Commas => survives(&mut self.blocks, id, level),
             DerivedForm::Piece => {
-                self.pieces.retain_mut(|(_, kept)| !kept.is(id) || kept.withstands(level));
+                self.pieces.retain_mut(|(_, kept)| !kept.is(id) || kept.survives(level));
                 self.pieces.iter().any(|(_, kept)| kept.is(id))
             }
             DerivedForm::Extract => {
-                self.extracts.retain_mut(|(_, kept)| !kept.is(id) || kept.withstands(level));
+                self.extracts.retain_mut(|(_, kept)| !kept.is(id) || kept.survives(level));
                 self.extracts.iter().any(|(_, kept)| kept.is(id))
             }
         }
     }
 }
 
-fn spares<T>(kept: &mut Option<KeptForm<T>>, id: FormId, level: EvictionLevel) -> bool {
-    let is_spared = match kept {
-        Some(kept) if kept.is(id) => kept.withstands(level),
+fn survives<T>(kept: &mut Option<KeptForm<T>>, id: FormId, level: EvictionLevel) -> bool {
+    let survives = match kept {
+        Some(kept) if kept.is(id) => kept.survives(level),
         Some(_) | None => return false,
     };
-    if !is_spared {
+    if !survives {
         *kept = None;
     }
-    is_spared
+    survives
 }

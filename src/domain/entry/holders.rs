@@ -1,33 +1,28 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
+use super::counted_memory::CountedMemory;
+
 /// Counts the responses that hold an entry, and its bytes once in the memory of all responses.
 ///
-/// The bytes are released when the last response releases the entry, or when the entry is dropped.
+/// The bytes no longer count once the last response releases the entry, or the entry is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Holders(Mutex<HolderCount>);
 
 #[derive(Debug, Default)]
 struct HolderCount {
     holders: usize,
-    bytes: u64,
-    total: Option<Arc<AtomicU64>>,
+    counted: Option<CountedMemory>,
 }
 
 impl Holders {
-    /// Counts one more response, and returns how many bytes the entry counts; the first response calls
-    /// `weight`.
+    /// Counts one more response, and returns how many bytes the entry counts. Only the first response calls `weight`.
     pub(super) fn add(&self, total: &Arc<AtomicU64>, weight: impl FnOnce() -> u64) -> u64 {
         let mut state = self.0.lock();
-        if state.holders == 0 {
-            state.bytes = weight();
-            total.fetch_add(state.bytes, Relaxed);
-            state.total = Some(Arc::clone(total));
-        }
         state.holders += 1;
-        state.bytes
+        state.counted.get_or_insert_with(|| CountedMemory::new(weight(), total)).bytes()
     }
 
     /// Counts one response less.
@@ -35,21 +30,7 @@ impl Holders {
         let mut state = self.0.lock();
         state.holders = state.holders.saturating_sub(1);
         if state.holders == 0 {
-            state.give_back();
+            state.counted = None;
         }
-    }
-}
-
-impl HolderCount {
-    fn give_back(&mut self) {
-        if let Some(total) = self.total.take() {
-            total.fetch_sub(self.bytes, Relaxed);
-        }
-    }
-}
-
-impl Drop for HolderCount {
-    fn drop(&mut self) {
-        self.give_back();
     }
 }

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
+use super::counted_memory::CountedMemory;
 use super::held_columns::HeldColumns;
-use super::index_memory::CountedIndex;
 use super::new_row::{Digest, NewRow};
-use crate::domain::{BatchFact, FilterFacts, RowId, Status, Timestamp};
+use crate::domain::{BatchFact, FilterFacts, RowId, RowIdForm, Status, Timestamp};
 
 /// The facts about the rows of an entry without their bytes: everything that plans, counts and filters need.
 ///
@@ -24,7 +24,7 @@ pub struct EntryIndex {
     digest: Digest,
     has_undated: bool,
     pub(super) columns: HeldColumns,
-    counted: OnceLock<CountedIndex>,
+    counted: OnceLock<CountedMemory>,
 }
 
 /// A row of an index. Statuses and words are named by their numbers, which begin at 1; 0 is none.
@@ -32,12 +32,12 @@ pub struct EntryIndex {
 pub(super) struct PackedRow {
     /// The bytes of a UUID, or the position of a text.
     id: [u8; 16],
-    /// As bytes, which need no alignment to 16.
+    /// As bytes, which need no alignment to 16 as a `u128` does.
     digest: [u8; 16],
     pub(super) created_at: Timestamp,
     pub(super) changed_at: Timestamp,
     pub(super) read_at: Timestamp,
-    /// Of the bytes. No row is longer than a page's body may be, which is far less.
+    /// The length of the row's bytes. The limit of a page's body is far below the largest `u32`.
     pub(super) length: u32,
     status: u32,
     call_type: u16,
@@ -46,7 +46,7 @@ pub(super) struct PackedRow {
     flags: u16,
 }
 
-/// The size of a row of an index, which the documentation promises.
+// The documentation gives this size.
 const _: () = assert!(size_of::<PackedRow>() == 72);
 
 const IS_DATED: u16 = 1;
@@ -84,8 +84,7 @@ impl EntryIndex {
         Self::of(new.iter().map(IndexRow::of))
     }
 
-    /// The index of rows that come from an earlier index, in the same order; `None` if an older row precedes
-    /// a newer one, or an id is repeated.
+    /// The index of rows from an earlier index; `None` if an older row precedes a newer one, or an id is repeated.
     pub fn from_rows(rows: Vec<IndexRow>) -> Option<Self> {
         let is_sorted = rows.is_sorted_by(|newer, older| newer.created_at >= older.created_at);
         let mut ids = HashSet::with_capacity(rows.len());
@@ -110,14 +109,14 @@ impl EntryIndex {
         }
     }
 
-    /// Counts the index, and this many bytes that belong to it, in a total until it is dropped; only once.
+    /// Counts the index and this many additional bytes in a total until the index is dropped. Only the first call has an effect.
     pub fn count_in(&self, total: &Arc<AtomicU64>, overhead: u64) {
-        self.counted.get_or_init(|| CountedIndex::new(self.weight() as u64 + overhead, total));
+        self.counted.get_or_init(|| CountedMemory::new(self.weight() as u64 + overhead, total));
     }
 
-    /// The total that it counts in.
+    /// The total that the index counts in.
     pub(super) fn counted_in(&self) -> Option<&Arc<AtomicU64>> {
-        self.counted.get().map(CountedIndex::total)
+        self.counted.get().map(CountedMemory::total)
     }
 
     /// The number of rows.
@@ -145,9 +144,9 @@ impl EntryIndex {
         self.has_undated
     }
 
-    /// The memory that it takes, in bytes. Words that the whole process shares are not counted.
+    /// The bytes in memory that it takes, without words that the whole process shares.
     pub fn weight(&self) -> usize {
-        /// What the allocator and the counts of a shared text take.
+        /// The bytes that the allocator and the reference counts of a shared text take.
         const SHARED: usize = 4 * size_of::<usize>();
         let texts: usize = self.texts.iter().chain(&self.words).map(|text| text.len() + SHARED).sum();
         size_of::<Self>()
@@ -180,7 +179,7 @@ impl EntryIndex {
         self.words.get(usize::from(number).wrapping_sub(1))
     }
 
-    /// A row's facts, to be kept apart from the index.
+    /// The facts of a row that filters test, independent of the index.
     pub(super) fn facts_of(&self, row: &PackedRow) -> FilterFacts {
         let word = |number| self.word_at(number).map(Arc::clone);
         FilterFacts {
@@ -212,7 +211,7 @@ impl EntryIndex {
     }
 }
 
-/// The facts about a row, on their way from one index to another.
+/// The facts about a row outside of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexRow {
     /// Upstream's identifier.
@@ -255,7 +254,7 @@ impl IndexRow {
     }
 }
 
-/// The words of an index that is being made.
+/// The words of an index that is being built.
 #[derive(Default)]
 struct IndexWords {
     statuses: Vec<Status>,
@@ -273,10 +272,10 @@ impl IndexWords {
         set(IN_NO_BATCH, facts.batch_id == BatchFact::None);
         set(KNOWS_VOICE_MAIL, facts.answered_by_voice_mail.is_some());
         set(HAS_VOICE_MAIL, facts.answered_by_voice_mail == Some(true));
-        set(HAS_TEXT_ID, row.id.parts().is_err());
-        let id = match row.id.parts() {
-            Ok(bytes) => *bytes,
-            Err(text) => {
+        set(HAS_TEXT_ID, matches!(row.id.form(), RowIdForm::Text(_)));
+        let id = match row.id.form() {
+            RowIdForm::Uuid(bytes) => *bytes,
+            RowIdForm::Text(text) => {
                 self.texts.push(Arc::clone(text));
                 (self.texts.len() as u128 - 1).to_ne_bytes()
             }
@@ -310,11 +309,10 @@ impl IndexWords {
     }
 }
 
-/// How many words are searched for a repeated one. A word that appeared earlier is stored twice, which does
-/// no harm.
+/// How many of the latest words are searched for a repeated one. An earlier word is stored again, which does no harm.
 const SEARCHED: usize = 64;
 
-/// The number of a value among those known, which it joins if it is new.
+/// The number of a value among the known ones. A new value is added to them.
 fn numbered<T: PartialEq + Clone>(known: &mut Vec<T>, value: &T) -> usize {
     let from = known.len().saturating_sub(SEARCHED);
     if let Some(at) = known[from..].iter().position(|other| other == value) {

@@ -4,20 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::column::{ColumnId, ValueColumn};
+use super::counted_memory::CountedMemory;
 use super::held_columns::{HeldColumn, NamedColumns};
 use super::index::EntryIndex;
-use super::index_memory::CountedIndex;
 use super::new_row::Digest;
 
-/// The maximum number of columns of an index: as many as a few dashboards request. The least recently used
-/// are dropped.
+/// The most columns of an index, as many as a few dashboards request. The least recently used ones are dropped.
 const MOST_COLUMNS: usize = 32;
 
-/// The most bytes per row that a column may take, in addition to [`ANY_COLUMN`]: more than an id or a phone
-/// number. A column of longer values would be as large as the bytes that it outlives.
+/// The most bytes per row that a column may take, in addition to [`ANY_COLUMN`]: more than an id or a phone number. A column of
+/// longer values would be as large as the row bytes that it outlives.
 const MOST_PER_ROW: usize = 128;
 
-/// How many bytes any column may take.
+/// The bytes that a column may take regardless of its rows.
 const ANY_COLUMN: usize = 512;
 
 impl EntryIndex {
@@ -54,21 +53,19 @@ impl EntryIndex {
         held.push(HeldColumn { id, column, bytes, counted });
     }
 
-    /// How many bytes its columns take.
+    /// The bytes that its columns take.
     pub fn column_bytes(&self) -> u64 {
         self.columns.lock().iter().map(|held| held.bytes as u64).sum()
     }
 
-    /// Drops its columns. They are made again when rows are read that have their bytes.
+    /// Drops its columns. They are made again when the rows' bytes are read.
     pub fn drop_columns(&self) {
         let dropped = std::mem::take(&mut *self.columns.lock());
         drop(dropped);
     }
 
-    /// Takes over the columns of indexes that have the same rows, because a value depends only on a row's
-    /// bytes, which the digest identifies. A column that lacks one of the rows is not taken.
-    ///
-    /// Rows that are read again, cut or joined therefore keep their columns.
+    /// Copies the columns of indexes that have the same rows, so that rows that are read again, cut or joined keep theirs. A
+    /// value depends only on a row's bytes, which the digest identifies. A column that lacks one of the rows is not copied.
     pub fn inherit_columns<'i>(&self, from: impl IntoIterator<Item = &'i Self>) {
         let sources = from.into_iter().map(|index| (index, index.columns.all()));
         let sources: Vec<_> = sources.filter(|(_, columns)| !columns.is_empty()).collect();
@@ -100,8 +97,8 @@ impl EntryIndex {
     }
 
     /// Counts more bytes where the index counts.
-    fn count_more(&self, bytes: u64) -> Option<CountedIndex> {
-        self.counted_in().map(|total| CountedIndex::new(bytes, total))
+    fn count_more(&self, bytes: u64) -> Option<CountedMemory> {
+        self.counted_in().map(|total| CountedMemory::new(bytes, total))
     }
 }
 

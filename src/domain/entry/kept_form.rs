@@ -5,20 +5,22 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 
+use super::counted_memory::CountedMemory;
 use crate::deflate::Separator;
 
 /// The bytes that all forms take together.
 #[derive(Debug, Default)]
 pub(super) struct FormRoom {
+    /// The most bytes of derived forms.
     pub(super) most: AtomicU64,
     /// Bytes of derived forms.
-    pub(super) kept: AtomicU64,
+    pub(super) kept: Arc<AtomicU64>,
     /// Bytes of entries that are not deflated yet.
-    pub(super) fresh: AtomicU64,
+    pub(super) fresh: Arc<AtomicU64>,
 }
 
 impl FormRoom {
-    /// Whether this many more bytes fit.
+    /// Whether this many more bytes of derived forms fit.
     pub(super) fn has_room(&self, length: usize) -> bool {
         self.kept.load(Relaxed).saturating_add(length as u64) <= self.most.load(Relaxed)
     }
@@ -27,13 +29,13 @@ impl FormRoom {
 /// A form that may be kept in addition to an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DerivedForm {
-    /// Its rows as plain bytes.
+    /// The rows as plain bytes.
     Plain(Separator),
-    /// Its blocks with commas in them.
+    /// The deflated rows with commas between them.
     Commas,
-    /// Some of its rows, deflated separately.
+    /// Some of the rows, deflated separately.
     Piece,
-    /// An extract of its rows: selected fields, or the values that totals need.
+    /// An extract of the rows: selected fields, or the values that totals need.
     Extract,
 }
 
@@ -41,12 +43,12 @@ pub(super) enum DerivedForm {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FormId(pub(super) u64);
 
-/// How forms are examined when room is needed.
+/// Which forms are dropped when room is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EvictionLevel {
-    /// Drops forms that were never used.
+    /// Forms that were never used.
     Mild,
-    /// Drops forms that were not used since they were last examined like this.
+    /// Also forms that were not used since they were last examined at this level.
     Strict,
 }
 
@@ -59,13 +61,13 @@ enum Used {
     Lately,
 }
 
-/// A stored form, which frees its room when it is dropped.
+/// A stored form, whose bytes count until it is dropped.
 #[derive(Debug)]
 pub(super) struct KeptForm<T> {
     form: T,
     id: FormId,
     #[expect(dead_code, reason = "held for its drop")]
-    place: Reservation,
+    counted: CountedMemory,
     used: Used,
 }
 
@@ -75,7 +77,7 @@ impl<T: Clone> KeptForm<T> {
         self.form.clone()
     }
 
-    /// The form, for its own use.
+    /// The form, which is used for a response.
     pub(super) fn used(&mut self) -> T {
         self.used = Used::Lately;
         self.form.clone()
@@ -83,20 +85,18 @@ impl<T: Clone> KeptForm<T> {
 }
 
 impl<T> KeptForm<T> {
-    /// Takes room for a form of this many bytes, whether or not it fits.
-    pub(super) fn new(form: T, id: FormId, bytes: usize, room: &Arc<FormRoom>) -> Self {
-        let bytes = bytes as u64;
-        room.kept.fetch_add(bytes, Relaxed);
-        Self { form, id, place: Reservation { bytes, room: Arc::clone(room) }, used: Used::Never }
+    /// Stores a form of this many bytes, whether or not it fits.
+    pub(super) fn new(form: T, id: FormId, bytes: usize, room: &FormRoom) -> Self {
+        Self { form, id, counted: CountedMemory::new(bytes as u64, &room.kept), used: Used::Never }
     }
 
-    /// Whether it is the one with this ticket.
+    /// Whether this is the form with this id.
     pub(super) fn is(&self, id: FormId) -> bool {
         self.id == id
     }
 
-    /// Whether it stays although room is needed.
-    pub(super) const fn withstands(&mut self, level: EvictionLevel) -> bool {
+    /// Examines the form when room is needed. Returns whether it stays.
+    pub(super) const fn survives(&mut self, level: EvictionLevel) -> bool {
         match (level, self.used) {
             (_, Used::Never) | (EvictionLevel::Strict, Used::Before) => false,
             (EvictionLevel::Mild, Used::Before | Used::Lately) => true,
@@ -108,46 +108,24 @@ impl<T> KeptForm<T> {
     }
 }
 
-/// Bytes that take room until this is dropped.
-#[derive(Debug)]
-struct Reservation {
-    bytes: u64,
-    room: Arc<FormRoom>,
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.room.kept.fetch_sub(self.bytes, Relaxed);
-    }
-}
-
 /// Bytes as they arrived, until they are deflated.
 #[derive(Debug)]
 pub(super) struct Fresh {
     bytes: Bytes,
-    counted_in: Option<Arc<FormRoom>>,
+    counted: Option<CountedMemory>,
 }
 
 impl Fresh {
     pub(super) const fn new(bytes: Bytes) -> Self {
-        Self { bytes, counted_in: None }
+        Self { bytes, counted: None }
     }
 
     pub(super) fn bytes(&self) -> Bytes {
         self.bytes.clone()
     }
 
-    /// Counts them in a room, until they are dropped.
-    pub(super) fn count(&mut self, room: &Arc<FormRoom>) {
-        room.fresh.fetch_add(self.bytes.len() as u64, Relaxed);
-        self.counted_in = Some(Arc::clone(room));
-    }
-}
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        if let Some(room) = &self.counted_in {
-            room.fresh.fetch_sub(self.bytes.len() as u64, Relaxed);
-        }
+    /// Counts the bytes in a room until they are dropped.
+    pub(super) fn count(&mut self, room: &FormRoom) {
+        self.counted = Some(CountedMemory::new(self.bytes.len() as u64, &room.fresh));
     }
 }

@@ -1,6 +1,7 @@
 //! Entries: the rows of one segment as the cache keeps them, and the slices of them that responses use.
 
 mod column;
+mod counted_memory;
 mod derived_budget;
 mod extract;
 mod forms;
@@ -9,7 +10,6 @@ mod held_forms;
 mod holders;
 mod index;
 mod index_columns;
-mod index_memory;
 mod kept_form;
 mod new_row;
 mod rows;
@@ -36,30 +36,30 @@ pub use new_row::{Digest, NewRow, RowChange};
 pub use rows::{EntryRow, EntryRows};
 pub use slice::EntrySlice;
 
-/// The rows of one segment, newest first, as the cache keeps them. Its content never changes; the form in
-/// which its bytes are held does, see [`Forms`].
+/// The rows of one segment, newest first, as the cache keeps them. The content never changes, but the form in which the bytes
+/// are held does, see [`Forms`].
 ///
 /// # Invariants
 /// Rows are in descending order of `created_at`, those of one instant in ascending order of `id`, then those without a
 /// date of their own as upstream listed them, and no `id` comes twice.
 #[derive(Debug)]
 pub struct Entry {
-    /// Shared with everything that is made of the rows.
+    /// Shared with everything that is derived from the rows.
     index: Arc<EntryIndex>,
     /// Where each row's bytes end; the line feed follows. Empty if the bytes are gone.
     ends: Box<[usize]>,
     has_line_breaks: bool,
     forms: Forms,
-    /// Columns of an entry without bytes, so that it keeps them if its index drops them.
+    /// The columns of an entry without bytes, which keeps them even if its index drops them.
     columns: Box<[(ColumnId, Arc<ValueColumn>)]>,
     holders: Holders,
 }
 
 impl Entry {
-    /// The memory in bytes that an entry takes without its rows.
+    /// The bytes in memory that an entry takes without its rows.
     const SIZE: usize = size_of::<Self>() + Forms::SHARED;
 
-    /// Creates an entry. The rows must be sorted and without duplicates, as the invariants say.
+    /// Creates an entry. The rows must be sorted and have no duplicates, as the invariants require.
     pub fn new(new: &[NewRow]) -> Self {
         let mut bytes = Vec::with_capacity(new.iter().map(|n| n.row.bytes.len() + 1).sum());
         let mut has_line_breaks = false;
@@ -75,10 +75,9 @@ impl Entry {
         Self { index, ends, has_line_breaks, forms, columns: Box::default(), holders: Holders::default() }
     }
 
-    /// An entry of rows that were deflated before, here or elsewhere; `None` if they are not those of the
-    /// index.
+    /// An entry of rows that were deflated earlier, here or in another process; `None` if they are not the rows of the index.
     ///
-    /// Lengths are compared, the bytes are not inflated.
+    /// Compares lengths, and does not inflate the bytes.
     pub fn from_parts(index: Arc<EntryIndex>, deflated: Deflated, has_line_breaks: bool) -> Option<Self> {
         let mut next = 0;
         let ends: Box<[usize]> = index
@@ -91,19 +90,18 @@ impl Entry {
             })
             .collect();
         let is_sendable_if_on_lines = has_line_breaks || deflated.is_sendable();
-        let is_it = deflated.len() == next && is_sendable_if_on_lines;
+        let is_same = deflated.len() == next && is_sendable_if_on_lines;
         let forms = Forms::of_deflated(deflated);
         let (columns, holders) = (Box::default(), Holders::default());
-        is_it.then(|| Self { index, ends, has_line_breaks, forms, columns, holders })
+        is_same.then(|| Self { index, ends, has_line_breaks, forms, columns, holders })
     }
 
-    /// An entry of rows whose bytes are gone: only their facts. Its forms are errors.
+    /// An entry of rows whose bytes are gone. It has only their facts; asking for a form is an error.
     pub fn without_bytes(index: &Arc<EntryIndex>) -> Self {
         Self::bare(index, Box::default())
     }
 
-    /// An entry of rows whose bytes are gone, with these columns; `None` if its index does not have all of
-    /// them.
+    /// An entry of rows whose bytes are gone, with these columns; `None` if the index does not have all of them.
     pub fn of_columns(index: &Arc<EntryIndex>, ids: &[ColumnId]) -> Option<Self> {
         let columns = index.columns(ids)?;
         Some(Self::bare(index, ids.iter().copied().zip(columns).collect()))
@@ -171,8 +169,7 @@ impl Entry {
         start(rows.start)..start(rows.end)
     }
 
-    /// Returns every row followed by a separator. Inflates the rows if necessary, and keeps the result if
-    /// there is room.
+    /// Returns every row followed by a separator. Inflates the rows if necessary, and keeps the result if there is room.
     ///
     /// # Errors
     /// Only if memory is damaged.
@@ -193,13 +190,13 @@ impl Entry {
         self.forms.deflated(&self.ends, Effort::Arrival)
     }
 
-    /// The rows deflated, if they are.
+    /// The deflated rows, if they are deflated already.
     pub fn deflated_already(&self) -> Option<Arc<Deflated>> {
         self.forms.deflated_already()
     }
 
-    /// The deflated rows with this separator after each, ready for a member. With commas they are a copy,
-    /// which is kept while nothing else needs the room.
+    /// The deflated rows with this separator after each, ready for a gzip member. With commas they are a copy, which is kept
+    /// while nothing else needs the room.
     pub fn blocks(&self, deflated: &Deflated, separator: Separator) -> Bytes {
         self.forms.blocks(deflated, separator)
     }
@@ -217,7 +214,7 @@ impl Entry {
         self.forms.has_piece(runs)
     }
 
-    /// Deflates the rows harder, if they are not yet.
+    /// Deflates the rows with more effort, unless that was done before.
     ///
     /// # Errors
     /// As [`deflated`](Self::deflated), and only if memory is damaged.
@@ -225,7 +222,7 @@ impl Entry {
         self.forms.deflated(&self.ends, Effort::Idle).map(|_| ())
     }
 
-    /// From now on, keeps plain bytes only while this budget has room for them.
+    /// From now on, keeps derived forms only while this budget has room for them.
     pub fn live_within(&self, derived_budget: &Arc<DerivedBudget>) {
         self.forms.live_within(derived_budget);
     }
@@ -257,24 +254,24 @@ impl Entry {
         Ok(rows.map(take).collect())
     }
 
-    /// Counts a response that holds the entry until it [releases](Self::release) it, and the entry's bytes
-    /// once in `total`. Returns those bytes: the memory that stays occupied if the cache drops the entry.
+    /// Counts a response that holds the entry until it [releases](Self::release) it. The entry's bytes count once in `total`.
+    /// Returns those bytes: the memory that stays occupied even if the cache drops the entry.
     pub fn hold(&self, total: &Arc<AtomicU64>) -> u64 {
         self.holders.add(total, || self.occupied() as u64)
     }
 
-    /// Counts one response less; see [`hold`](Self::hold).
+    /// Ends one [`hold`](Self::hold).
     pub fn release(&self) {
         self.holders.remove();
     }
 
-    /// The memory in bytes that the entry needs as long as it is kept: everything except its index, which may
-    /// be kept longer, and plain bytes that can be dropped. Estimated for rows that are not deflated yet.
+    /// The bytes in memory that the entry needs as long as it is kept: everything except its index, which may be kept longer,
+    /// and derived forms, which can be dropped. Estimated for rows that are not deflated yet.
     pub fn weight(&self) -> usize {
         Self::SIZE + self.forms.weight(self.byte_len()) + size_of_val(&*self.ends)
     }
 
-    /// The memory that it holds now, plain rows included while they are not deflated.
+    /// The bytes in memory that it holds now, including plain rows while they are not deflated.
     fn occupied(&self) -> usize {
         let plain = if self.has_bytes() { self.byte_len() } else { 0 };
         let bytes = self.deflated_already().map_or(plain, |deflated| deflated.weight());
@@ -282,8 +279,7 @@ impl Entry {
     }
 }
 
-/// Whether bytes have a line break. Checks all bytes without an early exit, so that the compiler can check
-/// many at a time.
+/// Whether bytes have a line break. Has no early exit, so that the compiler can check many bytes at a time.
 fn breaks_lines(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |any, &byte| any | (byte == b'\n') | (byte == b'\r'))
 }

@@ -1,7 +1,7 @@
 use crate::domain::{Row, Timestamp};
 
-/// A digest of rows. The digest of several rows is the sum of theirs, so it does not depend on how they are
-/// cut into entries.
+/// A digest of rows. The digest of several rows is the sum of theirs, so it does not depend on how they are divided into
+/// entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Digest(pub u128);
 
@@ -28,7 +28,7 @@ pub struct NewRow {
 }
 
 impl NewRow {
-    /// Changes the row. Another one takes its place in the order.
+    /// Changes the row. A replacement keeps the place in the order.
     pub fn change(&mut self, change: RowChange<'_>) {
         match change {
             RowChange::None => {}
@@ -46,6 +46,6 @@ pub enum RowChange<'n> {
     None,
     /// It has changed in an unknown way.
     Doubted,
-    /// It is now this one.
+    /// It is replaced by this one.
     Row(&'n NewRow),
 }

@@ -7,8 +7,7 @@ use crate::domain::{FilterFacts, RowId, StatedFacts, Status, Timestamp};
 /// The facts about one row in an entry, apart from its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryRow<'e> {
-    /// When upstream created the row. For a row without a readable date, the instant of the row before it on
-    /// its page.
+    /// When upstream created the row. For a row without a readable date, the instant of the row before it on its page.
     pub created_at: Timestamp,
     /// Whether `created_at` is upstream's own value.
     pub is_dated: bool,
@@ -16,9 +15,9 @@ pub struct EntryRow<'e> {
     pub changed_at: Timestamp,
     /// The status of the call.
     pub status: Option<&'e Status>,
-    /// When the request that brought the row was sent upstream, by our clock.
+    /// When the request that returned the row was sent upstream, by the gateway's clock.
     pub read_at: Timestamp,
-    /// Whether upstream has shown since then that the row has changed, but not how.
+    /// Whether upstream has shown since then that the row changed, but not how.
     pub is_doubted: bool,
     /// A digest of the bytes, the same on every replica.
     pub digest: Digest,
@@ -78,7 +77,7 @@ impl<'e> EntryRow<'e> {
         }
     }
 
-    /// The same facts, to be kept apart from the entry.
+    /// The facts that filters test, independent of the entry.
     pub(super) fn owned_facts(&self) -> FilterFacts {
         self.index.facts_of(self.packed)
     }
@@ -96,7 +95,7 @@ impl<'e> EntryRows<'e> {
         Self { index, packed: index.packed() }
     }
 
-    /// Some of these rows, by their positions among them.
+    /// Some of these rows, by their positions.
     #[must_use]
     pub fn slice(self, positions: Range<usize>) -> Self {
         Self { index: self.index, packed: &self.packed[positions] }
@@ -112,17 +111,17 @@ impl<'e> EntryRows<'e> {
         self.packed.is_empty()
     }
 
-    /// The row at a position, if there are so many.
+    /// The row at a position; `None` if there are fewer rows.
     pub fn get(self, position: usize) -> Option<EntryRow<'e>> {
         self.packed.get(position).map(|packed| EntryRow::of(self.index, packed))
     }
 
-    /// The row at a position, which has to be there.
+    /// The row at a position, which must exist.
     pub fn at(self, position: usize) -> EntryRow<'e> {
         EntryRow::of(self.index, &self.packed[position])
     }
 
-    /// All of them.
+    /// Every row.
     pub fn iter(self) -> impl DoubleEndedIterator<Item = EntryRow<'e>> + ExactSizeIterator + Clone {
         let index = self.index;
         self.packed.iter().map(move |packed| EntryRow::of(index, packed))
@@ -145,7 +144,7 @@ impl EntryIndex {
         EntryRows::of(self)
     }
 
-    /// Some of the rows, each as it is or changed.
+    /// An index of some of the rows, each unchanged or changed.
     pub fn changed<'n>(
         &self,
         among: Range<usize>,
@@ -156,7 +155,7 @@ impl EntryIndex {
             match change(&row) {
                 RowChange::None => known,
                 RowChange::Doubted => IndexRow { is_doubted: true, ..known },
-                // In its place: a row without a date would get another one from another page.
+                // Keeps its place in the order, because a row without a date would get another place from another page.
                 RowChange::Row(new) => IndexRow { created_at: known.created_at, ..IndexRow::of(new) },
             }
         }))

@@ -5,7 +5,9 @@ use bytes::BufMut;
 
 use super::decoder::{Decoder, length_of};
 use super::texts::{NumberedTexts, TextNumbers};
-use crate::domain::{AgentFacts, BatchFact, Digest, EntryIndex, FilterFacts, IndexRow, RowId, Span, Status};
+use crate::domain::{
+    AgentFacts, BatchFact, Digest, EntryIndex, FilterFacts, IndexRow, RowId, RowIdForm, Span, Status,
+};
 use crate::store::{EntryKey, ScopeKey};
 use crate::tier::{Cell, CellEntry, CellHead, CellSegment, week_of};
 
@@ -107,14 +109,14 @@ fn put_row(row: &IndexRow, texts: &mut TextNumbers, out: &mut Vec<u8>) {
     let flags = [
         (IS_DATED, row.is_dated),
         (IS_DOUBTED, row.is_doubted),
-        (HAS_TEXT_ID, row.id.parts().is_err()),
+        (HAS_TEXT_ID, matches!(row.id.form(), RowIdForm::Text(_))),
         (IN_NO_BATCH, is_in_none),
         (KNOWS_VOICE_MAIL, facts.answered_by_voice_mail.is_some()),
         (HAS_VOICE_MAIL, facts.answered_by_voice_mail == Some(true)),
     ];
-    match row.id.parts() {
-        Ok(uuid) => out.put_slice(uuid),
-        Err(text) => out.put_u128_le(texts.number(text).into()),
+    match row.id.form() {
+        RowIdForm::Uuid(uuid) => out.put_slice(uuid),
+        RowIdForm::Text(text) => out.put_u128_le(texts.number(text).into()),
     }
     out.put_u128_le(row.digest.0);
     for instant in [row.created_at, row.changed_at, row.read_at] {
