@@ -85,7 +85,7 @@ impl RunningAnswer {
             Ended::Failed(AskError::Source(
                 SourceError::Denied(words) | SourceError::AgentNotFound(words),
             )) => words,
-            ended => return Ok(ended),
+            ended @ (Ended::Unwanted | Ended::Disordered | Ended::Failed(_)) => return Ok(ended),
         };
         let context = &self.context;
         let subject = &context.view.scope.subject;
