@@ -1,11 +1,10 @@
-"""Random abuse from a seed: every path, header and fault there is, and callers that leave whenever they like.
+"""Random abuse: every path, every header, every fault, and callers that leave at any time.
 
-`scripts/soak abuse` goes on for half an hour, a new gateway with other settings every few minutes; checks/tests/test_abuse.py is
-the short form, with seeds that never change. What is asked and what goes wrong follows from the seed; when, from the machine.
+`scripts/soak abuse` runs for half an hour, with a new gateway and other settings every few minutes. checks/tests/test_abuse.py is
+a short run with fixed seeds. The seed determines requests and faults, but not their timing.
 
-It fails when the probes are silent for ten seconds in a row, when a request never ends, when a well-formed one is dropped
-without an answer, when anybody is shown rows of an agent that is not theirs, and when tasks, waiting requests or memory have not come back
-down a minute after the last caller left.
+It fails if the probes are silent for ten seconds, if a request never ends, if a valid request gets no response, if a caller gets
+rows of another's agent, or if tasks, waiting requests or memory are not back to normal a minute after the last caller left.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The upstream of checks/long/abuse.py: agents whose rows name them, and weather that comes and goes."""
+"""The upstream of checks/long/abuse.py: agents whose rows name them, and changing faults."""
 
 import asyncio
 import json
@@ -131,7 +131,7 @@ class Weather(Chaos):
 
 
 def make_upstream(draw: random.Random) -> tuple[Upstream, Weather, dict[str, list[str]]]:
-    """An upstream, its weather, and the agents of each key."""
+    """An upstream, its faults, and the agents of each key."""
     upstream = Upstream()
     upstream.latency = draw.choice((0.0, 0.01, 0.1))
     reach: dict[str, list[str]] = {key: [] for key in KEYS}

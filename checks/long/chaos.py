@@ -1,8 +1,8 @@
 """Random faults, live data and random requests: complete responses must match upstream's history.
 
-`scripts/test-long chaos` asks for 20,000 answers; checks/tests/test_chaos.py for as many as fit into half a minute. One page in ten is answered
-with a fault, and one agent check in fifty. Every 200 JSON that is complete and every unbroken stream must be what the history
-allows (checks/lib/truth.py); of a lenient answer all but what it names, of a broken one all above its last row.
+`scripts/test-long chaos` checks 20,000 responses, and checks/tests/test_chaos.py as many as fit into half a minute. One page in
+ten and one agent check in fifty get a fault. Every complete JSON response and every unbroken stream must match the history
+(checks/lib/truth.py). A lenient response must match it except in the parts that it names, and a broken stream above its last row.
 """
 
 import argparse

@@ -1,8 +1,9 @@
-"""Two thousand slow readers and writers and ten thousand idle connections: an ordinary caller does not notice.
+"""Two thousand slow readers and writers and ten thousand idle connections do not slow an ordinary caller down.
 
-`scripts/test-long crowd`. Needs some 25,000 file handles here and in the gateway (`ulimit -n`); with fewer it takes as many as there are, and says
-so. Readers take a kilobyte now and then of an answer of megabytes, writers send a byte of a request's head a second, idle ones
-nothing at all; whoever is cut off comes again. An ordinary caller asks for a warm answer before and during it.
+`scripts/test-long crowd` runs it. It needs some 25,000 file handles here and in the gateway (`ulimit -n`); with fewer, the crowd
+is smaller, and it prints that. Readers read a kilobyte at a time of several megabytes, writers send a byte a second of a request's
+head, and idle connections send nothing. Members that are cut off connect again. The ordinary caller requests cached rows before
+and during the crowd.
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """An organization for ten minutes: 40 dashboards over 20 agents through one gateway, within upstream's limit.
 
-Each agent has 1,500 executions over 60 days, 2 % of them stuck in a state that is none to stay in; three agents are
-live, with new calls that progress. Each dashboard has an agent and a question of its own: all, the last 7 days,
-`status=completed` or `status=failed`, in equal shares, and asks it every 5 seconds. Upstream refuses what exceeds 500
-requests a minute. `scripts/soak organization` runs it.
+Each agent has 1,500 executions over 60 days, 2 % of them stuck in a state that is not terminal. Three agents are live, with new
+calls that progress. Each dashboard repeats one request for one agent every 5 seconds: all rows, the last 7 days,
+`status=completed` or `status=failed`, in equal shares. Upstream refuses more than 500 requests a minute.
+`scripts/soak organization` runs it.
 
-Once the cold start is read, it must hold: at most 300 upstream requests in any minute, no 429 and no 504 to dashboards,
-the 95th percentile of their waiting under 300 ms, and every answer as true as promised.
+After the cold start: at most 300 upstream requests in any minute, no 429 and no 504 for dashboards, a 95th percentile of their
+latency under 300 ms, and every response as fresh as promised.
 """
 
 import argparse
@@ -154,7 +154,7 @@ async def live(history: History, until: float, draw: random.Random) -> None:
 
 
 async def edit(histories: list[History], every: float, until: float, draw: random.Random) -> None:
-    """Now and then an old execution is priced anew, comes back to life, or is deleted."""
+    """Sometimes changes the price of an old execution, makes it live again, or deletes it."""
     while every and time.monotonic() + every < until:
         await asyncio.sleep(every)
         history = draw.choice(histories)

@@ -1,7 +1,7 @@
 """Random faults of upstream and of the server that three gateways share: complete responses must match upstream's history.
 
-`scripts/test-long replicas` asks for 20,000 responses, each of any gateway. Every few seconds something happens to the server: it is
-stopped, paused, killed, flushed, demoted, full, or its values are damaged. See checks/long/chaos.py for what is required.
+`scripts/test-long replicas` checks 20,000 responses of random gateways. Every few seconds the server has a fault: it is stopped,
+paused, killed, flushed, demoted or full, or its values are damaged. checks/long/chaos.py describes what is checked.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Rolling stops under load: two gateways are stopped and replaced in turn, and clients follow readiness.
 
-`scripts/test-long rolling` stops a hundred times; checks/tests/test_shutdown.py three. Nothing that was asked of a gateway that was ready may be
-lost within the drain time-out or be wrong, whatever form it has; what streams for longer ends with `shutting_down` and a break.
+`scripts/test-long rolling` stops gateways a hundred times, and checks/tests/test_shutdown.py three times. No response of a gateway
+that was ready may be wrong, or lost within the drain timeout. Streams that take longer end with `shutting_down` and a break.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Three greedy gateways that share one budget, while everything that can happen to the server happens: upstream counts.
+"""Three busy gateways share one budget while the server has faults, and upstream counts their requests.
 
-`scripts/test-long shared-budget` goes on for ten minutes. Without faults upstream sees at most the rate in any minute, with faults at
-most its own limit: after the server was stopped, killed, flushed, demoted or cut off from some of them, and after gateways were killed and
-replaced.
+`scripts/test-long shared-budget` runs for ten minutes. In any minute, upstream gets at most the configured rate without faults, and at
+most its own limit with faults: after the server is stopped, killed, flushed, demoted or disconnected from some gateways, and after
+gateways are killed and replaced.
 """
 
 import argparse

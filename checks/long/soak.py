@@ -1,18 +1,18 @@
-"""Half an hour of random questions with times to live of a second or two: nothing may grow, nothing may be untrue.
+"""Half an hour of random requests with TTLs of a second or two: responses must be correct, and resources must not grow.
 
-`scripts/soak endless` runs it: two live agents behind one gateway, six clients that ask without end, each time another
-range, with or without a status. Memory and handles are to stay flat, every answer is held against upstream's history,
-and the requests are to be about as many as these figures give beforehand.
+`scripts/soak endless` runs it: two live agents behind one gateway, and six clients that request random ranges, with and without
+a status. Memory and handles must stay flat, every response must match upstream's history, and the number of upstream requests
+must be close to a forecast.
 
-What is known is read again when it is asked for and past its time to live. So a part with a time to live of `T` seconds
-that is asked about `q` times a second costs its pages every `T + 1/q` seconds. Of each of the two agents:
+Rows are read again when they are requested after their TTL. So a part with a TTL of `T` seconds that is requested `q` times a
+second costs its pages every `T + 1/q` seconds. For each of the two agents:
 
-- the head of each of three scopes (no filter, completed, failed), T = 1 s, one page: all rows that are live or came in
-  the last two minutes (`--settle-after 2m`) fit on it, and the few that settle with them;
-- under a status, the last week, T = 2 s: all its rows of that status, new ones included, 50 a page (where fanfold finds
-  it cheaper, those of every status, in place of one head less);
-- the stuck rows, T = 2 s, without a filter: a request for each, since hardly two lie within seven days of each other;
-- the settled rest, T = 5 min, each scope: a page for every 40 rows;
+- the head of each of three scopes (no filter, completed, failed), T = 1 s, one page, which has room for all live rows,
+  those of the last two minutes (`--settle-after 2m`), and the few that settle with them;
+- the last week under a status, T = 2 s: all rows of that status, 50 a page (where fanfold finds it cheaper, those of
+  every status, and one head less);
+- the stuck rows without a filter, T = 2 s: a request for each, because hardly two are within seven days of each other;
+- the settled rest of each scope, T = 5 min: a page for every 40 rows;
 - and one `GET /v2/agent/{id}` at the start, which no longer counts after the first minute.
 
 `expected` below is this list as a formula.

@@ -26,7 +26,7 @@ def test_both_formats_have_every_row_once_byte_for_byte(agent_of, upstream, hist
 
     upstream.forget_log()
     assert_same(agent.lines(), history)
-    assert len(upstream.log) <= 2, "the second answer is read anew"
+    assert len(upstream.log) <= 2, "the second response was read again"
     assert all(micros_of(seen.query["from"]) > asked_at - DAY for seen in upstream.pages)
 
 

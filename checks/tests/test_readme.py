@@ -1,7 +1,7 @@
 """The commands and programs in the README and the recipes work as printed.
 
 A block is run if the line above it says `<!-- runs -->`. Shell blocks run in one directory, one after another, against
-the demo; only its address is replaced. The table of settings is held to the program's own help.
+the demo; only its address is replaced. The table of settings must match the program's help.
 """
 
 import os

@@ -93,7 +93,7 @@ def test_traces_show_failures_and_retries(agent_of, upstream, collector):
     agent = agent_of(make_rows(30, 3), days=4, **exporting(collector))
     agent.rows(f"from={text_of(now() - DAY, 1)}")
     upstream.script.append((500, {}, b'{"message":"boom"}'))
-    # Not the question that goes out with the check of the key, whose first page is asked for anew if it fails.
+    # Not the first request of the key, whose first page is prefetched and requested again if that fails.
     agent.ask()
     problem(agent.ask("from=yesterday"), 400, "invalid_request")
     received = spans(collector, agent)

@@ -1,8 +1,8 @@
 """Whatever upstream does, a response is complete or says that it is not, in every form, and the gateway recovers.
 
-Each case of checks/lib/faults.py is tried twice: once on a single page of an answer, and on all older pages until it is taken
-away. A case has a gateway of its own, and in it an agent for each form of answer, all asked at the same time. All cases
-that are wanted run beside each other from the first one on: they mostly wait.
+Each case of checks/lib/faults.py runs twice: with the fault on a single page, and on all older pages until it is removed. A case
+has a gateway of its own with an agent for each form of response, all requested at the same time. All selected cases run
+concurrently, because they mostly wait.
 """
 
 import json
