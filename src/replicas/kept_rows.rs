@@ -65,7 +65,7 @@ async fn load_batch(
                 Ok(entry) => found[at] = Some(Arc::new(entry)),
                 // Otherwise each later read would fetch it for nothing.
                 Err(Unsealed::Corrupt) => {
-                    let _goes_by_itself = server.command(&[b"DEL", &rows_key(keys, &batch[at].0)]).await;
+                    let _will_expire = server.command(&[b"DEL", &rows_key(keys, &batch[at].0)]).await;
                 }
                 Err(Unsealed::Foreign) => {}
             }

@@ -222,7 +222,7 @@ impl Tier for Replicas {
         let claims: Vec<_> = turns.iter().map(|week| claim_key(secret.first(), &scope.key, *week)).collect();
         self.shutdown.spawn(async move {
             let claims: Vec<_> = claims.iter().map(Vec::as_slice).collect();
-            let _ends_by_itself = inner.server.script(&RELEASE, &claims, &[&inner.id]).await;
+            let _will_expire = inner.server.script(&RELEASE, &claims, &[&inner.id]).await;
         });
     }
 

@@ -180,7 +180,7 @@ impl SharedReplicas {
         }
         if !useless.is_empty() {
             let words: Vec<_> = useless.iter().map(Vec::as_slice).collect();
-            let _goes_by_itself = self.server.script(&DROP, &[&key], &words).await;
+            let _will_expire = self.server.script(&DROP, &[&key], &words).await;
         }
         Some(cells)
     }

@@ -2,8 +2,8 @@ use bytes::Bytes;
 use http::request::Parts;
 
 use super::ready::{ReadyPage, deadline};
-use crate::domain::{Filters, MAX_PAGE_SIZE, Rounding, Timestamp};
-use crate::engine::{Newest, Question, ResponseMode, RowNeed, Tolerance};
+use crate::domain::{MAX_PAGE_SIZE, Rounding};
+use crate::engine::{Newest, Question, ResponseMode};
 use crate::http::App;
 use crate::http::authorized::AuthorizedRequest;
 use crate::http::body::{WholeBody, page_envelope};
@@ -11,7 +11,7 @@ use crate::http::params::Params;
 use crate::http::prefer::directives;
 use crate::http::present::{Etag, Storable};
 use crate::http::problem::Problem;
-use crate::http::question::{INSTANT, filters, instant};
+use crate::http::question::{INSTANT, RowSelection, filters, instant};
 use crate::shape::Zone;
 
 /// The parameters of the path where the page is cut from the history, or where the gateway holds the key.
@@ -32,9 +32,7 @@ pub const PAGE_PARAMETERS: [&str; 9] = [
 pub(super) struct Cut {
     number: u64,
     size: u64,
-    filters: Filters,
-    from: Option<Timestamp>,
-    to: Option<Timestamp>,
+    rows: RowSelection,
 }
 
 impl Cut {
@@ -49,7 +47,8 @@ impl Cut {
         let to = params.parse("to", INSTANT, |text| instant(text, &Zone::utc(), Rounding::Down))?;
         params.finish(&PAGE_PARAMETERS)?;
         let size = size.unwrap_or(DEFAULT_SIZE).min(MAX_PAGE_SIZE as u64);
-        Ok(Self { number: number.unwrap_or(1), size, filters, from, to })
+        let rows = RowSelection { filters, any_status: None, from, to };
+        Ok(Self { number: number.unwrap_or(1), size, rows })
     }
 
     /// Reads the history only down to this page.
@@ -60,20 +59,10 @@ impl Cut {
         parts: &Parts,
     ) -> Result<ReadyPage, Problem> {
         let directives = directives(&parts.headers);
+        let mode = ResponseMode::Paged { deadline: deadline(app, parts) };
         let question = Question {
-            caller: authorized.caller,
-            credential: authorized.credential.clone(),
-            agent: authorized.agent,
-            filters: self.filters,
-            any_status: None,
-            from: self.from,
-            to: self.to,
             newest: Some(Newest { skip: (self.number - 1).saturating_mul(self.size), take: self.size }),
-            directives,
-            tolerance: Tolerance::Strict,
-            mode: ResponseMode::Paged { deadline: deadline(app, parts) },
-            need: RowNeed::Bytes,
-            trace: authorized.request_log.trace.clone(),
+            ..authorized.question(&self.rows, directives, mode)
         };
         let problem = |e| authorized.renderer.problem(&e);
         let answer = app.unless_ended(Box::pin(app.engine.ask(question))).await.map_err(problem)?;
@@ -99,6 +88,7 @@ impl Cut {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Filters, Timestamp};
 
     fn parse(query: &str) -> Result<Cut, String> {
         Cut::parse(Params::read(Some(query)).unwrap()).map_err(|problem| problem.detail)
@@ -106,7 +96,8 @@ mod tests {
 
     #[test]
     fn numbers_and_sizes_pages_as_upstream_does() {
-        let cut = |number, size| Cut { number, size, filters: Filters::default(), from: None, to: None };
+        let rows = || RowSelection { filters: Filters::default(), any_status: None, from: None, to: None };
+        let cut = |number, size| Cut { number, size, rows: rows() };
         assert_eq!(parse("").unwrap(), cut(1, 20));
         assert_eq!(parse("page_number=3&page_size=50").unwrap(), cut(3, 50));
         assert_eq!(parse("page_size=1000").unwrap(), cut(1, 50));
@@ -131,7 +122,7 @@ mod tests {
     fn reads_dates_as_for_all_rows() {
         let cut = parse("from=2026-01-01&to=2026-01-31").unwrap();
         let text = |at: Option<Timestamp>| at.unwrap().to_string();
-        assert_eq!(text(cut.from), "2026-01-01T00:00:00.000000Z");
-        assert_eq!(text(cut.to), "2026-01-31T23:59:59.999999Z");
+        assert_eq!(text(cut.rows.from), "2026-01-01T00:00:00.000000Z");
+        assert_eq!(text(cut.rows.to), "2026-01-31T23:59:59.999999Z");
     }
 }

@@ -164,7 +164,7 @@ impl WindowMember {
         is_joined.then_some(call)
     }
 
-    /// Takes in the reply to a call that was sent at `sent`. Returns the view unless it is of no use; as many requests may then
+    /// Takes in the reply to a call that was sent at `sent`. Returns the view unless it can't be used; as many requests may then
     /// be sent as it grants.
     pub(super) fn replied(
         &mut self,
