@@ -164,6 +164,11 @@ impl Rounds {
         self.round.repeats
     }
 
+    /// How many rows the pages of this round had, including repeated ones.
+    pub(in crate::engine) const fn length(&self) -> usize {
+        self.round.length
+    }
+
     /// Whether the list is longer than in the previous round.
     pub(in crate::engine) const fn has_grown(&self) -> bool {
         self.length_before > 0 && self.round.length > self.length_before

@@ -280,6 +280,7 @@ impl Reader<'_> {
         let size = self.learned.beliefs().size();
         for _ in 0..MAX_ROUNDS {
             rounds.begin();
+            let mut is_in_doubt = false;
             for number in 1.. {
                 if number > most_pages {
                     return Err(endless(asked));
@@ -287,10 +288,20 @@ impl Reader<'_> {
                 sink.room(PagesAsked::default()).await?;
                 let (mut page, asked_at) =
                     self.page(PageOf { span: asked, number, size }, dates, sink).await?;
+                let (total, is_empty) = (page.total, page.rows.is_empty());
                 page.total = page.total.filter(|_| !self.subject.filters.can_change());
-                let has_more = self.learned.beliefs().says_more(&page) && !page.rows.is_empty();
+                let beliefs = self.learned.beliefs();
+                let has_more = beliefs.says_more(&page) && !is_empty;
                 rounds.take(page, asked_at);
-                if !has_more {
+                match (is_in_doubt, rounds.repeats() == 0) {
+                    (true, true) => self.learned.disbelieve_has_more(),
+                    (true, false) => self.learned.disbelieve_total(),
+                    (false, _) => {}
+                }
+                // A page that says that it is the last one, although there are more rows by its total.
+                is_in_doubt =
+                    !has_more && !is_empty && self.learned.beliefs().lacks(total, rounds.length() as u64);
+                if !has_more && !is_in_doubt {
                     break;
                 }
                 if rounds.repeats() >= MAX_REPEATS {

@@ -6,6 +6,7 @@ use super::bent::{bent, ids, soon};
 use super::moving_lists::run_a_batch;
 use super::script::{Compare, Listed, ScriptTotals, unavailable};
 use super::*;
+use crate::domain::Page;
 
 #[tokio::test(start_paused = true)]
 async fn a_list_by_last_run_without_totals_loses_nothing() {
@@ -15,6 +16,34 @@ async fn a_list_by_last_run_without_totals_loses_nothing() {
     let rows = soon(rig.rows(rig.question())).await;
     assert_eq!(rows.len(), rig.truth(&rig.question()).len());
     rig.close().await;
+}
+
+/// A list without dates whose pages can't be walked, because many rows have the same instant.
+fn tied_list_without_dates() -> Rig {
+    let rig = Rig::new(EngineSettings { window: None, ..settings() }, 3);
+    let mut world = rig.script.world();
+    (world.quirks.compare, world.quirks.listed) = (Compare::Ignored, Listed::OldestFirst);
+    (0..150).for_each(|n| {
+        world.insert(NOW.minus((n % 3 + 1) * DAY), "completed");
+    });
+    drop(world);
+    rig
+}
+
+#[tokio::test(start_paused = true)]
+async fn has_more_that_ends_a_list_that_is_read_in_rounds_early_is_not_believed() {
+    for total in [150, 1_000] {
+        let rig = tied_list_without_dates();
+        rig.script.world().pager = Some(Box::new(move |rows, of, _| Page {
+            rows: rows.iter().skip((of.number as usize - 1) * 50).take(50).cloned().collect(),
+            has_more: total == 1_000 && of.number < 3,
+            has_flag: true,
+            total: Some(total),
+        }));
+        let rows = soon(rig.rows(rig.question())).await;
+        assert_eq!(rows.len(), 150);
+        rig.close().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
