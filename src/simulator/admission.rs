@@ -1,4 +1,4 @@
-//! The middleware of every request: numbers it, applies faults, key check, rate limit and latency.
+//! The middleware of every request: its number, the faults, the key, the rate limit, and the latency.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -42,6 +42,10 @@ pub(super) async fn admit(State(simulator): State<Simulator>, request: Request, 
             tokio::time::sleep(length).await;
             answer.await
         }
+        Some(Fault::Hold(gate)) => {
+            gate.pass().await;
+            answer.await
+        }
     };
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
@@ -78,7 +82,7 @@ fn seen(number: u64, request: &Request) -> SeenRequest {
     }
 }
 
-/// Whether a key looks like upstream's (`bn-…`, `sa-…`). All such keys are valid.
+/// Whether a key looks like upstream's (`bn-…`, `sa-…`): all of these are valid.
 fn is_key(key: &str) -> bool {
     let secret = key.strip_prefix("bn-").or_else(|| key.strip_prefix("sa-"));
     secret.is_some_and(|secret| !secret.is_empty())

@@ -1,5 +1,6 @@
 //! Helpers for responses.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
@@ -22,5 +23,7 @@ pub(super) fn json(body: Vec<u8>) -> Response {
 }
 
 pub(super) fn reply(body: &Value) -> Response {
-    json(body.to_string().into_bytes())
+    let mut text = String::new();
+    let _ = write!(text, "{body}");
+    json(text.into_bytes())
 }

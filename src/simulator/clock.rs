@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::domain::Timestamp;
 
-/// The clock of the simulated calls. The rate limit and the latency always use real time.
+/// The time of the simulated calls. The rate limit and the latency always use real time.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
-    /// The system clock.
+    /// The machine's.
     #[default]
     System,
     /// A clock that stands still until it is advanced.
@@ -15,7 +15,7 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// The current time.
+    /// The time now.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => {
@@ -27,7 +27,7 @@ impl Clock {
     }
 }
 
-/// A clock that stands still until it is advanced. Clones share their time.
+/// A clock that stands still until it is advanced. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<AtomicI64>);
 
@@ -37,12 +37,12 @@ impl ManualClock {
         Self(Arc::new(AtomicI64::new(instant.as_micros())))
     }
 
-    /// The current time.
+    /// The time that it shows.
     pub fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.load(Ordering::SeqCst))
     }
 
-    /// Advances the clock.
+    /// Advances it.
     pub fn advance(&self, length: Duration) {
         self.0.fetch_add(i64::try_from(length.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }

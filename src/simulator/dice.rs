@@ -1,14 +1,14 @@
 //! Reproducible randomness.
 //!
-//! The bytes of a row must be the same in every release that keeps its layout, so they can't depend on a crate's choice of
-//! generator. This is splitmix64.
+//! The bytes of a row must be the same in every release that keeps its layout, so they can't depend on a
+//! crate's choice of generator. This is splitmix64, sixteen lines that never change.
 
 /// A sequence of numbers that depends only on its seed.
 #[derive(Clone, Debug)]
 pub(super) struct Dice(u64);
 
 impl Dice {
-    /// The sequence seeded with some numbers, in this order.
+    /// The sequence that belongs to some numbers, in their order.
     pub(super) fn of(parts: &[u64]) -> Self {
         Self(parts.iter().fold(0x9e37_79b9_7f4a_7c15, |sum, &part| mix(sum ^ mix(part.wrapping_add(sum)))))
     }
@@ -29,12 +29,12 @@ impl Dice {
         low + self.below((high - low + 1) as u64) as i64
     }
 
-    /// True `per_mille` times in a thousand.
+    /// Whether something happens that happens `per_mille` times in a thousand.
     pub(super) const fn happens(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }
 
-    /// One of some values. Panics without any.
+    /// One of some values, of which there must be at least one.
     pub(super) const fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
@@ -45,7 +45,7 @@ impl Dice {
     }
 }
 
-/// Mixes every bit into all others. Bijective.
+/// Spreads every bit over all of them; a bijection.
 pub(super) const fn mix(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

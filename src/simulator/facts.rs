@@ -2,18 +2,18 @@ use super::dice::Dice;
 use super::status::CallStatus;
 use crate::domain::CallType;
 
-/// The values of a row that filters select by and that never change. Small, because a million rows are stored.
+/// The values of a row that filters select and that never change. Small, because a million rows are stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
-    /// The status at the end of the last attempt.
+    /// How the last attempt ends.
     pub(super) outcome: CallStatus,
-    /// The direction of the call.
+    /// Who calls whom.
     pub(super) call_type: CallType,
-    /// The provider, as a position in [`PROVIDERS`].
+    /// Through whom: a position in [`PROVIDERS`].
     pub(super) provider: u8,
     /// Whether voice mail answers.
     pub(super) voice_mail: bool,
-    /// The batch that the call belongs to.
+    /// Which of the agent's batches the call belongs to.
     pub(super) batch: Option<Batch>,
 }
 
@@ -25,10 +25,10 @@ pub(super) struct Batch(std::num::NonZeroU32);
 pub(super) const PROVIDERS: [&str; 7] =
     ["plivo", "twilio", "exotel", "vobiz", "sip-trunk", "websocket", "web-call"];
 
-/// How many of a thousand calls go through each of [`PROVIDERS`].
+/// Of a thousand calls, how many go through each of [`PROVIDERS`].
 const PROVIDER_SHARES: [u64; 7] = [450, 250, 120, 80, 40, 25, 35];
 
-/// How many of a thousand outbound calls have each outcome. Inbound calls are answered by the agent, so most complete.
+/// How a thousand outbound calls end. An inbound one has been answered by the agent, so it mostly completes.
 const OUTCOMES: [(CallStatus, u64); 8] = [
     (CallStatus::Completed, 690),
     (CallStatus::NoAnswer, 160),
@@ -74,7 +74,7 @@ impl Batch {
         }
     }
 
-    /// The identifier: 32 hex digits.
+    /// Its identifier, 32 hex digits.
     pub(super) fn id(self, agent_seed: u64) -> String {
         let mut dice = Dice::of(&[agent_seed, u64::from(self.0.get()), 3]);
         format!("{:016x}{:016x}", dice.bits(), dice.bits())
@@ -84,9 +84,9 @@ impl Batch {
 /// Draws one of some values, each with its share of a thousand.
 fn draw<T>(dice: &mut Dice, from: impl Iterator<Item = (T, u64)>) -> Option<T> {
     let mut left = dice.below(1000);
-    for (value, share) in from {
+    for (thing, share) in from {
         if left < share {
-            return Some(value);
+            return Some(thing);
         }
         left -= share;
     }

@@ -1,8 +1,10 @@
 //! Faults, and when they occur.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::dice::Dice;
 use super::log::SeenRequest;
@@ -10,59 +12,101 @@ use super::log::SeenRequest;
 /// A fault in a response.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// This status, with a body like upstream's or, for 502, 503 and 504, like that of a proxy in front of it.
+    /// Another status, with a body like upstream's (429, 500, other 4xx) or a proxy's in front of it (502,
+    /// 503, 504).
     Status {
         /// The status.
         status: u16,
-        /// The value of `Retry-After`, in whole seconds rounded up.
+        /// What `Retry-After` says, in whole seconds rounded up.
         retry_after: Option<Duration>,
     },
-    /// The connection is reset; with HTTP/2, the stream.
+    /// The connection is reset; of HTTP/2, the stream.
     Reset,
     /// No response ever arrives.
     Hang,
-    /// The body breaks off in its middle.
+    /// The body is truncated in its middle.
     Truncate,
-    /// Status 200 with a page of HTML.
+    /// 200 and a page of HTML.
     Html,
-    /// Status 200 with the body of an error.
+    /// 200 and an error's body.
     ErrorBody,
-    /// Status 200 with an empty page that has `has_more: true`.
+    /// 200 and a page without rows that promises more.
     EmptyPage,
     /// The body arrives slowly, over this time.
     Slow(Duration),
-    /// The response is late by this time.
+    /// The response is this late.
     Delay(Duration),
+    /// The response waits until a gate is opened.
+    Hold(Gate),
 }
 
-/// The conditions of a fault, all of which must hold.
+/// When a fault occurs: if all given conditions hold.
 #[derive(Clone, Debug, Default)]
 pub struct When {
-    /// Requests from this number on, counted from 1.
+    /// For requests from this number on, counted from 1.
     pub first: Option<u64>,
-    /// Requests up to this number.
+    /// For requests up to this number.
     pub last: Option<u64>,
-    /// Requests whose number is a multiple of this.
+    /// For requests whose number is a multiple of this.
     pub every: Option<u64>,
-    /// Requests whose path begins with this.
+    /// For requests whose path begins with this.
     pub path: Option<String>,
-    /// Requests whose query contains this.
+    /// For requests whose query contains this.
     pub query: Option<String>,
-    /// Requests for this page of a list.
+    /// For requests for this page.
     pub page: Option<u64>,
-    /// This many of a million requests, drawn from the seed and the number of the request.
+    /// For this many of a million requests, drawn from the seed and the request's number.
     pub per_million: Option<u64>,
-    /// The most times that the fault occurs.
+    /// At most this often.
     pub times: Option<u64>,
 }
 
-/// A fault and its conditions.
+/// A fault and when it occurs.
 #[derive(Clone, Debug)]
 pub struct FaultRule {
     /// The fault.
     pub fault: Fault,
-    /// The conditions.
+    /// When.
     pub when: When,
+}
+
+impl FaultRule {
+    /// A fault that always occurs.
+    pub const fn always(fault: Fault) -> Self {
+        let when = When {
+            first: None,
+            last: None,
+            every: None,
+            path: None,
+            query: None,
+            page: None,
+            per_million: None,
+            times: None,
+        };
+        Self { fault, when }
+    }
+
+    /// At most this often.
+    #[must_use]
+    pub const fn times(mut self, times: u64) -> Self {
+        self.when.times = Some(times);
+        self
+    }
+
+    /// Only for this page.
+    #[must_use]
+    pub const fn on_page(mut self, page: u64) -> Self {
+        self.when.page = Some(page);
+        self
+    }
+
+    /// Only for the request with this number, counted from 1.
+    #[must_use]
+    pub const fn on_request(mut self, number: u64) -> Self {
+        self.when.first = Some(number);
+        self.when.last = Some(number);
+        self
+    }
 }
 
 impl When {
@@ -80,7 +124,7 @@ impl When {
     }
 }
 
-/// The requested page of a list, which is the first by default.
+/// The requested page of a list; without a number, the first.
 pub(super) fn page_of(request: &SeenRequest) -> Option<u64> {
     if !request.path.ends_with("/executions") {
         return None;
@@ -88,7 +132,7 @@ pub(super) fn page_of(request: &SeenRequest) -> Option<u64> {
     request.parameter("page_number").map_or(Some(1), |number| number.parse().ok())
 }
 
-/// The rules, and how often each has applied.
+/// The rules in force, and how often each has applied.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Mutex<Vec<(FaultRule, u64)>>);
 
@@ -97,7 +141,12 @@ impl Faults {
         Self(Mutex::new(rules.into_iter().map(|rule| (rule, 0)).collect()))
     }
 
-    /// The fault for a request, by the first rule that applies.
+    /// Adds a rule after the others.
+    pub(super) fn add(&self, rule: FaultRule) {
+        self.0.lock().push((rule, 0));
+    }
+
+    /// The fault of a request, by the first rule that applies.
     pub(super) fn strike(&self, seed: u64, request: &SeenRequest) -> Option<Fault> {
         let mut rules = self.0.lock();
         let (rule, struck) = rules.iter_mut().enumerate().find_map(|(index, (rule, struck))| {
@@ -106,5 +155,41 @@ impl Faults {
         })?;
         *struck += 1;
         Some(rule.fault.clone())
+    }
+}
+
+/// Holds responses back until it is opened. Clones share one state.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<watch::Sender<GateState>>);
+
+#[derive(Debug, Default)]
+struct GateState {
+    arrived: usize,
+    is_open: bool,
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn closed() -> Self {
+        Self(Arc::new(watch::Sender::new(GateState::default())))
+    }
+
+    /// Lets all waiting and future responses through.
+    pub fn open(&self) {
+        self.0.send_modify(|state| state.is_open = true);
+    }
+
+    /// Returns when this many requests have arrived, since the beginning.
+    pub async fn arrived(&self, requests: usize) {
+        let mut state = self.0.subscribe();
+        // Fails only without a sender, which lives as long as this gate.
+        let _ = state.wait_for(|state| state.arrived >= requests).await;
+    }
+
+    /// Arrives, and waits until the gate is open.
+    pub(super) async fn pass(&self) {
+        let mut state = self.0.subscribe();
+        self.0.send_modify(|state| state.arrived += 1);
+        let _ = state.wait_for(|state| state.is_open).await;
     }
 }

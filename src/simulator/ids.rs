@@ -1,4 +1,5 @@
-//! Identifiers that can be decoded, so that finding an execution by its id needs no index of a million strings.
+//! Identifiers that can be read back, so that finding an execution by its id needs no index of a million
+//! strings.
 
 use std::fmt::Write as _;
 
@@ -7,10 +8,10 @@ use uuid::Uuid;
 use super::dice::{Dice, mix};
 use crate::domain::AgentId;
 
-/// A mask for half of the 60 bits that a UUID has before its variant, without the version.
+/// Half of the 60 bits of a UUID before its variant, less the version.
 const HALF: u64 = (1 << 30) - 1;
 
-/// The id of the agent with this number.
+/// The agent with this number.
 pub(super) fn agent_id(seed: u64, agent: u32) -> AgentId {
     let mut dice = Dice::of(&[seed, u64::from(agent), 10]);
     let mut bytes = [0; 16];
@@ -19,7 +20,7 @@ pub(super) fn agent_id(seed: u64, agent: u32) -> AgentId {
     AgentId::new(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
-/// The UUID of the row with this serial: a permutation of agent and serial that looks random.
+/// The UUID of the row with this serial: looks random, and is a permutation of agent and serial.
 pub(super) fn row_uuid(seed: u64, agent: u32, serial: u32) -> Uuid {
     let number = u64::from(agent & 0xff_ffff) << 32 | u64::from(serial);
     let mut halves = (number >> 30 & HALF, number & HALF);
@@ -32,7 +33,7 @@ pub(super) fn row_uuid(seed: u64, agent: u32, serial: u32) -> Uuid {
     Uuid::from_u64_pair(high, rest & (u64::MAX >> 2) | 1 << 63)
 }
 
-/// The agent and the serial of a UUID that [`row_uuid`] returned.
+/// Which agent and serial a UUID belongs to, if it is one of [`row_uuid`]'s.
 pub(super) fn read_row_uuid(seed: u64, id: Uuid) -> Option<(u32, u32)> {
     let (high, _) = id.as_u64_pair();
     let high = (high >> 16) << 12 | (high & 0xfff);
@@ -56,7 +57,7 @@ pub(super) fn old_row_id(agent: AgentId, created_at: i64, serial: u32) -> String
     id
 }
 
-/// The serial of an id that [`old_row_id`] returned.
+/// The serial in an id of [`old_row_id`]'s.
 pub(super) fn read_old_row_id(id: &str) -> Option<u32> {
     id.split_once('#')?.1.split_once('.')?.1.parse().ok()
 }
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decodes_its_own_ids_and_no_others() {
+    fn reads_back_what_it_wrote_and_nothing_else() {
         for (agent, serial) in [(0, 0), (1, 7), (65_535, u32::MAX), (3, 1 << 31)] {
             let id = row_uuid(5, agent, serial);
             assert_eq!(id.get_version_num(), 4);

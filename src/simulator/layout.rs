@@ -1,13 +1,14 @@
 //! The times of the seeded calls: more by day than by night, fewer on two days of seven, batches all at once.
 //!
-//! Everything is relative to the epoch, not to the calendar, so that runs on different days have the same calls.
+//! Everything is relative to the epoch, never to the calendar, so that runs on different days have the same
+//! calls at the same distances.
 
 use super::dice::Dice;
 use super::facts::{BATCH_BLOCK, Facts};
 
 const HOUR: i64 = 3_600_000_000;
 
-/// How busy each hour of a day is, counted back from the epoch, which is taken for an afternoon.
+/// How busy each hour of a day is, counted back from the epoch, which counts as an afternoon.
 const HOURS: [u64; 24] =
     [90, 95, 80, 60, 70, 90, 100, 85, 40, 15, 5, 2, 1, 1, 1, 1, 1, 2, 4, 8, 20, 40, 60, 80];
 
@@ -19,7 +20,8 @@ pub(super) fn created_at(agent_seed: u64, epoch: i64, count: u32, span: i64) -> 
     let mut hour = 0;
     let mut instants = Vec::with_capacity(count as usize);
     for serial in 0..count {
-        // With one call in each equal part of the total, the calls come out sorted.
+        // One call in every equal part of the total, so that they come out in order and no sorting is needed
+        // here.
         let point = (f64::from(serial) + dice.fraction()) / f64::from(count.max(1)) * total as f64;
         while hour + 1 < hours.len() && point >= hours[hour].busy_until as f64 {
             hour += 1;
@@ -33,7 +35,7 @@ pub(super) fn created_at(agent_seed: u64, epoch: i64, count: u32, span: i64) -> 
     instants
 }
 
-/// An hour, or the part of it in the span, with the calls before its start and before its end in arbitrary units.
+/// An hour, or what the span has of it, with the calls before and until its end in arbitrary units.
 struct BusyHour {
     starts: i64,
     lasts: i64,
@@ -49,7 +51,7 @@ fn busy_hours(span: i64) -> Vec<BusyHour> {
         let lasts = (span - back * HOUR - starts).max(1);
         let day_off = matches!(back / 24 % 7, 2 | 3);
         let weight = HOURS[(back % 24) as usize] * if day_off { 1 } else { 5 };
-        // The first hour of a span may be partial.
+        // In proportion to its length: the first hour of a span may be a part of one.
         let busy_until = busy_before + weight * (lasts / 1000) as u64 + 1;
         hours.push(BusyHour { starts, lasts, busy_before, busy_until });
         (starts, busy_before) = (starts + lasts, busy_until);
@@ -60,7 +62,7 @@ fn busy_hours(span: i64) -> Vec<BusyHour> {
     hours
 }
 
-/// Moves the calls of each batch to within seconds of its first, three at a time at the same instant.
+/// The calls of a batch are made within seconds of its first, three at a time at the very same instant.
 fn gather_batches(agent_seed: u64, instants: &mut [i64]) {
     for (block, instants) in (0u32..).zip(instants.chunks_mut(BATCH_BLOCK as usize)) {
         let first_serial = block * BATCH_BLOCK;
@@ -69,7 +71,7 @@ fn gather_batches(agent_seed: u64, instants: &mut [i64]) {
         }
         let (first, mut step) = (instants[0], 0);
         let mut dice = Dice::of(&[agent_seed, u64::from(block), 6]);
-        // No call may be in the future.
+        // Never later than the last call of the batch would have been, so that no call is in the future.
         let last = instants[instants.len() - 1];
         for (serial, instant) in
             (first_serial..).zip(instants).take_while(|(s, _)| Facts::of(agent_seed, *s).batch.is_some())
@@ -87,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_within_the_span_and_relative_to_the_epoch() {
+    fn calls_lie_within_the_span_and_relative_to_the_epoch() {
         for span in [0, 1, 1_000, HOUR, 90 * 24 * HOUR + 17] {
             let calls = created_at(1, 1_000_000_000_000_000, 3_000, span);
             assert!(calls.iter().all(|c| (1_000_000_000_000_000 - span..=1_000_000_000_000_000).contains(c)));

@@ -1,9 +1,10 @@
-//! The course of a call: its status at any time.
+//! How a call proceeds: its status at any time.
 //!
-//! `scheduled → queued → initiated → ringing → in-progress → call-disconnected → completed`, with 19 s to 13 min before the
-//! last step. An attempt that nobody answers may be repeated after 30, 60 and 120 minutes, which makes a terminal row live
-//! again. Some rows change once more after their end, when costs are settled. Everything is drawn from the row's serial, so
-//! the status at any instant can be computed on its own.
+//! `scheduled → queued → initiated → ringing → in-progress → call-disconnected → completed`, the last step 19
+//! s to 13 min after the one before. An attempt that nobody answers may be repeated after 30, 60 and 120
+//! minutes, which makes a terminal row live again. Some rows change once more after their end, when costs are
+//! settled. All of it is drawn from the row's serial, so the status at any instant can be computed without
+//! the earlier ones.
 
 use super::dice::Dice;
 use super::facts::Facts;
@@ -13,9 +14,9 @@ use crate::domain::CallType;
 /// The state of a call at an instant. Instants are microseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
-    /// The status.
+    /// Its status.
     pub(super) status: CallStatus,
-    /// When the row last changed.
+    /// When it last changed.
     pub(super) changed_at: i64,
     /// When the first attempt was made.
     pub(super) initiated_at: Option<i64>,
@@ -29,20 +30,20 @@ pub(super) struct Standing {
     pub(super) amendments: u8,
 }
 
-/// All status changes of a call.
+/// The complete life of a call.
 #[derive(Debug)]
 pub(super) struct Life {
     steps: [(i64, CallStatus); MAX_STEPS],
     len: usize,
 }
 
-/// Enough for four attempts of at most five steps, two steps before and two after them.
+/// Four attempts of at most five steps, two to begin with, and two after the end.
 const MAX_STEPS: usize = 24;
 
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
 
-/// The pauses before upstream repeats an attempt.
+/// How long upstream waits before it repeats an attempt.
 const RETRY_AFTER: [i64; 3] = [30 * MINUTE, 60 * MINUTE, 120 * MINUTE];
 
 impl Life {
@@ -76,7 +77,7 @@ impl Life {
         life
     }
 
-    /// Adds the steps of one attempt; returns the instant of its end.
+    /// Dials, rings, and perhaps talks; gives the instant at which that is over.
     fn attempt(&mut self, dice: &mut Dice, from: i64, outcome: CallStatus) -> i64 {
         let mut at = from;
         if matches!(outcome, CallStatus::BalanceLow | CallStatus::Canceled) {
@@ -96,7 +97,7 @@ impl Life {
         at += dice.between(3 * SECOND, 30 * SECOND);
         if outcome == CallStatus::Completed || outcome == CallStatus::Stopped {
             self.step(at, CallStatus::InProgress);
-            // The minimum of two draws makes short calls more frequent than long ones.
+            // Short calls are frequent, long ones rare.
             at += 5 * SECOND + dice.between(0, 600 * SECOND).min(dice.between(0, 600 * SECOND));
         }
         if outcome == CallStatus::Completed {
@@ -114,12 +115,12 @@ impl Life {
         }
     }
 
-    /// The instant of the last change.
+    /// The instant after which nothing changes.
     pub(super) const fn settles_at(&self) -> i64 {
         self.steps[self.len.saturating_sub(1)].0
     }
 
-    /// The state of the call at an instant. Before its beginning, its first state.
+    /// The state of the call at an instant; before its beginning, as at its beginning.
     pub(super) fn at(&self, now: i64) -> Standing {
         let (created_at, first) = self.steps[0];
         let mut standing = Standing {
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_in_order_and_end_with_the_drawn_outcome() {
+    fn every_life_goes_forward_and_ends_as_drawn() {
         for serial in 0..5_000 {
             let facts = Facts::of(7, serial);
             let life = Life::of(7, serial, 1_000, facts);
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn completes_19_seconds_to_13_minutes_after_the_end_of_the_call() {
+    fn completed_follows_19_seconds_to_13_minutes_after_the_end_of_the_call() {
         let mut seen = 0;
         for serial in 0..5_000 {
             let life = Life::of(7, serial, 0, Facts::of(7, serial));

@@ -6,15 +6,13 @@ use tokio::time::Instant;
 
 use super::settings::Rate;
 
-/// A rate limit over a sliding window. Refused requests do not count.
+/// Counts requests in a sliding window: no span of the rate's length has more than it allows. Refused
+/// requests do not count.
 #[derive(Debug, Default)]
 pub(super) struct Limiter(Mutex<VecDeque<Instant>>);
 
 impl Limiter {
-    /// Admits a request.
-    ///
-    /// # Errors
-    /// The time until a request would be admitted.
+    /// Lets a request through, or says how long it would have to wait.
     pub(super) fn admit(&self, rate: Rate, now: Instant) -> Result<(), Duration> {
         let mut sent = self.0.lock();
         while sent.front().is_some_and(|at| now.saturating_duration_since(*at) >= rate.per) {
@@ -24,7 +22,7 @@ impl Limiter {
             sent.push_back(now);
             return Ok(());
         }
-        // The request that has to leave the window before another fits.
+        // The request that must leave the window before another one fits.
         let leaves = sent.get(sent.len().saturating_sub(rate.requests.max(1)));
         Err(leaves.map_or(rate.per, |at| (*at + rate.per).saturating_duration_since(now)))
     }
@@ -35,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_window_has_more_requests_than_the_rate() {
+    fn no_span_of_the_rates_length_holds_more() {
         let (limiter, start) = (Limiter::default(), Instant::now());
         let rate = Rate { requests: 3, per: Duration::from_secs(60) };
         let admit = |second| limiter.admit(rate, start + Duration::from_secs(second));

@@ -1,13 +1,13 @@
 /// A received request.
 #[derive(Clone, Debug)]
 pub(super) struct SeenRequest {
-    /// The number of the request, from 1.
+    /// Its number, from 1.
     pub(super) number: u64,
     /// The path.
     pub(super) path: String,
     /// The query as received, without its question mark.
     pub(super) query: String,
-    /// The key, if it has one.
+    /// Its key.
     pub(super) key: Option<String>,
 }
 

@@ -1,21 +1,24 @@
-//! A simulated upstream with configurable behavior.
+//! A simulated upstream whose behavior can be set.
 //!
-//! It serves upstream's API over HTTP, from data drawn from a seed: the same seed gives the same agents, calls and bytes. Of
-//! each row, 32 bytes are stored (its creation date, its serial, and the values that filters select by); everything else is
-//! drawn from the serial on request. A million executions take 32 MB, and the cost of a page does not depend on their number.
+//! It serves upstream's executions API over HTTP, from data drawn from a seed: the same seed gives the same
+//! agents, calls and bytes. Rows are not stored. Each one takes 32 bytes (when it was created, its serial,
+//! and the values that filters may select); everything else is drawn from the serial on request. A million
+//! executions take 32 MB, and a page costs only itself.
 //!
 //! # Flow
-//! [`routes`] has all paths. [`admission`] numbers each request, applies the [`faults`], checks the key and the rate
-//! [`limit`], and adds the latency. [`query`] parses the query of a list, and [`paging`] selects a page of the agent's
-//! [`rows`]. [`layout`] draws when they were created, [`life`] draws how their calls proceed, and [`row`] writes them.
+//! [`routes`] is the complete URL space. Each request passes [`admission`]: it is numbered, meets the
+//! [`faults`], shows its key, is counted by the [`limit`], and waits for the latency. A list is parsed from
+//! its [`query`] and cut by [`paging`] from the agent's [`rows`], whose instants are drawn by [`layout`] and
+//! whose calls proceed by their [`life`]; [`row`] writes them.
 //!
 //! # Time
-//! The calls of an agent that is not live are older than the epoch and do not change. A live agent has new calls from the
-//! epoch on, and all its calls proceed with the clock. There are no background tasks: the state of a call is computed for
-//! the instant of the request.
+//! The calls of an agent that is not live are older than the epoch and do not change. A live agent has new
+//! calls from the epoch on, and all its calls proceed with the clock. There are no background tasks: the
+//! state of a call is computed for the instant of the request.
 //!
 //! # Fault scripts
-//! One rule per line; `#` begins a comment. A line is a fault, followed by conditions and parameters in any order:
+//! One rule per line; `#` begins a comment. A line is a fault, followed in any order by conditions and
+//! parameters:
 //!
 //! ```text
 //! 429 retry-after=2s request=3..7
@@ -25,23 +28,25 @@
 //! 503 every=10
 //! ```
 //!
-//! Faults: a status from 400 to 599, `reset`, `hang`, `truncate`, `html`, `error-body`, `empty-page` (with `has_more`),
-//! `slow=LENGTH` (the body arrives slowly), `delay=LENGTH`. Conditions, all of which must hold: `request=N`, `request=N..M`
-//! or `request=N..` (from 1), `every=N`, `page=N` (of lists), `path=START`, `query=PART`, `share=N%` (or a number from 0
-//! to 1), `times=N` (at most this often). The first rule that applies wins.
+//! Faults: a status from 400 to 599, `reset`, `hang`, `truncate`, `html`, `error-body`, `empty-page` (with
+//! `has_more`), `slow=LENGTH` (the body arrives slowly), `delay=LENGTH`. Conditions, all of which must hold:
+//! `request=N`, `request=N..M` or `request=N..` (from 1), `every=N`, `page=N` (of lists), `path=START`,
+//! `query=PART`, `share=N%` (or a number from 0 to 1), `times=N` (at most this often). The first rule that
+//! applies wins.
 //!
 //! # Other paths
-//! [`neighbors`] serves other paths that clients read (an execution's log, batches, phone numbers, voices, the account), and
-//! [`writes`] accepts calls and changes to agents.
+//! [`neighbors`] serves what else clients read (an execution's log, batches, phone numbers, voices, the
+//! account), and [`writes`] accepts calls and changes to agents.
 //!
-//! # Not simulated
-//! Upstream's webhooks, and writes to its other paths. Where upstream's contract leaves a choice, the simulator behaves as
-//! observed most often; the scripted upstream of the engine's tests has the other variants.
+//! # What is left out
+//! Upstream's webhooks, and writes to its other paths. Where its contract is silent, the simulator behaves as
+//! was seen most often; the scripted upstream of the engine's tests has the other variants.
 
 mod admission;
 mod answers;
 mod clock;
 mod dice;
+mod edits;
 mod facts;
 mod faults;
 mod ids;
@@ -66,8 +71,6 @@ mod status;
 mod tests;
 mod transcript;
 mod trouble;
-#[cfg(test)]
-mod truth;
 mod world;
 mod writes;
 
@@ -75,11 +78,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 pub use clock::{Clock, ManualClock};
-pub use faults::{Fault, FaultRule, When};
+pub use edits::{Insertion, NotThere, TrueRow};
+pub use faults::{Fault, FaultRule, Gate, When};
 pub use script::{BadRule, parse_script};
 pub use settings::{AgentPlan, Latency, Rate, RetryAfter, SimulatorSettings, TieOrder, WindowRule};
-#[cfg(test)]
-pub(crate) use truth::TrueRow;
+pub use status::CallStatus;
 
 use crate::domain::{AgentId, Timestamp};
 use faults::Faults;
@@ -98,7 +101,7 @@ struct Inner {
     world: World,
     window: WindowRule,
     retry_after: RetryAfter,
-    /// The number of requests received so far.
+    /// How many requests were received.
     requests: AtomicU64,
     limiter: Limiter,
     faults: Faults,
@@ -110,13 +113,13 @@ struct Inner {
 /// A simulated agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimulatedAgent {
-    /// The identifier.
+    /// Its identifier.
     pub id: AgentId,
-    /// The name.
+    /// Its name.
     pub name: String,
-    /// When the agent was created; no call is older.
+    /// When it was created; no seeded or live call is older.
     pub created_at: Timestamp,
-    /// The present number of executions.
+    /// How many executions it has now.
     pub executions: usize,
 }
 
@@ -140,7 +143,7 @@ impl Simulator {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The agents, in the order of their plans.
+    /// The agents that exist, in the order of their plans.
     pub fn agents(&self) -> Vec<SimulatedAgent> {
         let world = &self.inner.world;
         let agent = |agent: &Arc<world::Agent>| SimulatedAgent {
@@ -150,5 +153,10 @@ impl Simulator {
             executions: world.rows(agent).len(),
         };
         world.agents().iter().map(agent).collect()
+    }
+
+    /// Adds a fault after the others.
+    pub fn add_fault(&self, rule: FaultRule) {
+        self.inner.faults.add(rule);
     }
 }

@@ -12,10 +12,12 @@ use super::Simulator;
 use super::answers::{agent_with_id, json, reply};
 use super::dice::Dice;
 use super::life::Standing;
+use super::page_asked::PageAsked;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::row::stamped;
 use super::rows::Ask;
+use super::settings::TieOrder;
 use super::world::Agent;
 use crate::domain::{BatchId, Filters};
 
@@ -27,7 +29,7 @@ const VOICES: [(&str, &str, &str, &str); 4] = [
     ("anushka", "Anushka", "sarvam", "bulbul:v2"),
 ];
 
-/// The parts of an agent that write to the log of an execution, and their providers.
+/// The parts of an agent that write into an execution's log, and their providers.
 const COMPONENTS: [(&str, &str); 3] =
     [("transcriber", "deepgram"), ("llm", "openai"), ("synthesizer", "elevenlabs")];
 
@@ -114,7 +116,7 @@ async fn batch_executions(
     Ok(json(body))
 }
 
-/// The rows of a batch, newest first, and their agent. Searches all rows of all agents.
+/// A batch's rows, newest first, and their agent. Looks at all rows of all agents.
 fn rows_of_batch(simulator: &Simulator, id: &str) -> Result<(std::sync::Arc<Agent>, Vec<Row>), Refusal> {
     let batch: BatchId = id.parse().map_err(|_| Refusal::NotFound("Batch"))?;
     let filters = Filters { batch_id: Some(batch), ..Filters::default() };
@@ -131,14 +133,23 @@ fn rows_of_batch(simulator: &Simulator, id: &str) -> Result<(std::sync::Arc<Agen
 }
 
 fn rows(simulator: &Simulator, agent: &Agent, filters: &Filters) -> Vec<Row> {
-    simulator.inner.world.page(agent, Ask::whole(filters)).rows
+    let ask = Ask {
+        filters,
+        bounds: (i64::MIN, i64::MAX),
+        page: PageAsked::WHOLE,
+        ties: TieOrder::Stable,
+        request: 0,
+        now: 0,
+        commit_lag: 0,
+    };
+    simulator.inner.world.page(agent, ask).rows
 }
 
-/// The object of a batch with these rows, newest first.
+/// A batch's object; it has rows, newest first.
 fn describe(id: &str, rows: &[Row]) -> Value {
     let mut statuses: BTreeMap<&str, u64> = BTreeMap::new();
-    for (_, standing) in rows {
-        *statuses.entry(standing.status.as_str()).or_default() += 1;
+    for (record, standing) in rows {
+        *statuses.entry(record.status_word(standing)).or_default() += 1;
     }
     let created_at = rows.last().map_or(0, |(record, _)| record.created_at);
     let updated_at = rows.iter().map(|(_, standing)| standing.changed_at).max().unwrap_or(created_at);

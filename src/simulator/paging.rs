@@ -1,4 +1,4 @@
-//! Selects the rows of one page of a list, whose order is fixed except for ties.
+//! Selects the rows of one page from a list whose order is fixed except for ties.
 
 use std::ops::Range;
 
@@ -6,11 +6,10 @@ use super::dice::Dice;
 use super::page_asked::PageAsked;
 use super::settings::TieOrder;
 
-/// The positions of a page's rows in a list of `len` rows that is sorted by `key`.
+/// The places of a page's rows in a list of `len` rows that is sorted by `key`.
 ///
-/// With [`TieOrder::Unstable`], rows with equal keys change places with every request, as in a database without a
-/// tie-breaker: a walk may have those at the edge of a page twice, or not at all. The cost is that of the page and of the ties
-/// at its edges.
+/// Rows with equal keys change places from request to request, as in a database without a tie-breaker: those
+/// at a page's edge may appear twice in a walk, or never. Costs the page and the ties at its edges.
 pub(super) fn cut<K: PartialEq>(
     page: PageAsked,
     len: usize,
@@ -40,7 +39,7 @@ pub(super) fn cut<K: PartialEq>(
     places
 }
 
-/// Extends a range by all positions that tie with its first or its last.
+/// The same places and all that tie with the first or the last.
 fn widen<K: PartialEq>(mut places: Range<usize>, len: usize, key: impl Fn(usize) -> K) -> Range<usize> {
     while places.start > 0 && key(places.start - 1) == key(places.start) {
         places.start -= 1;
@@ -84,7 +83,7 @@ mod tests {
             let walk: Vec<_> = (1..=4).flat_map(|number| page(number, request * 4 + number as u64)).collect();
             (0..10).any(|p| !walk.contains(&p))
         });
-        assert!(lost, "no walk lost a row at the edge of a page");
+        assert!(lost, "a walk never lost a row at a page's edge");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Parses the query of a list, with upstream's errors.
+//! Parses the query of a list, and refuses what upstream refuses.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ pub(super) struct ListQuery {
 const DEFAULT_PAGE_SIZE: usize = 20;
 
 impl ListQuery {
-    /// Parses a query. As in common web frameworks, unknown parameters are ignored, and of a repeated one the last value
-    /// counts.
+    /// Parses a query. Unknown names are ignored, and of a repeated name the last value counts, as in common
+    /// web frameworks.
     ///
     /// # Errors
-    /// A value is invalid, or `from` and `to` break the rule for windows.
+    /// A [`Refusal`] for a value of the wrong form, or an end that breaks the rule for windows.
     pub(super) fn read(query: &str, window: WindowRule) -> Result<Self, Refusal> {
         let mut page = PageAsked { number: 1, size: DEFAULT_PAGE_SIZE };
         let mut filters = Filters::default();
@@ -91,7 +91,7 @@ fn instant(parameter: &'static str, value: &str) -> Result<Timestamp, Refusal> {
     Timestamp::parse(value, rounding).ok_or(Refusal::Value { parameter, accepted: "a valid datetime" })
 }
 
-/// Parses the spellings of true and false that web frameworks accept.
+/// Parses the words for true and false that web frameworks accept.
 fn truth(value: &str) -> Result<bool, Refusal> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" | "t" | "y" => Ok(true),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_needs_both_ends_and_has_at_most_seven_days() {
+    fn a_window_has_both_ends_and_seven_days_at_most() {
         assert!(is_window(""));
         assert!(is_window("from=2026-01-01T00:00:00Z"));
         assert!(is_window("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z"));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_invalid_parameter() {
+    fn bad_values_are_refused_by_name() {
         for (query, name) in [
             ("page_number=0", "page_number"),
             ("page_size=51", "page_size"),

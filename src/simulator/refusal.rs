@@ -3,14 +3,15 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-/// Upstream's error responses, whose text is sometimes in `detail`, sometimes in `message` and sometimes in `error`.
+/// Upstream's error responses. The text is sometimes in `detail`, sometimes in `message`, and sometimes in
+/// `error`, as in upstream's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// A parameter has an invalid value.
+    /// A parameter has a value of the wrong form.
     Value { parameter: &'static str, accepted: &'static str },
     /// `from` and `to` are missing, too far apart, or reversed.
     Window(String),
-    /// The body is invalid.
+    /// The body is not valid for the path.
     Body(String),
     /// The key is missing or not accepted.
     Key,

@@ -1,4 +1,4 @@
-//! All paths.
+//! The whole space of URLs.
 
 use std::io::Write as _;
 
@@ -20,10 +20,10 @@ use super::world::Agent;
 use super::{neighbors, writes};
 use crate::domain::Timestamp;
 
-/// The capacity in bytes for each row of a page, so that its buffer rarely grows.
+/// Bytes set aside for each row of a page, so that its buffer seldom grows.
 const ROW_GUESS: usize = 12 * 1024;
 
-/// The largest request body, in bytes.
+/// The largest body that a client may send.
 const MOST_BODY: usize = 64 << 20;
 
 /// The prompts of a seeded agent.
@@ -71,12 +71,14 @@ async fn executions(
             page: query.page,
             ties: simulator.inner.ties,
             request: request.number ^ simulator.inner.seed,
+            now: 0,
+            commit_lag: 0,
         },
     );
     Ok(json(page(&simulator, &agent, &query, &found)))
 }
 
-/// The body of a page.
+/// A page's body.
 fn page(simulator: &Simulator, agent: &Agent, query: &ListQuery, found: &Found) -> Vec<u8> {
     let mut body = Vec::with_capacity(512 + found.rows.len() * ROW_GUESS);
     let (number, size, total) = (query.page.number, query.page.size, found.matching);
@@ -123,7 +125,7 @@ async fn execution(State(simulator): State<Simulator>, Path(id): Path<String>) -
     Ok(json(body))
 }
 
-/// The object of an agent.
+/// An agent's object.
 fn describe(agent: &Agent) -> String {
     let profile = agent.profile();
     let [created_at, updated_at] = [agent.created_at, profile.updated_at].map(|at| stamped(at.as_micros()));

@@ -1,4 +1,4 @@
-//! Parses fault scripts, whose format is documented in the module `simulator`.
+//! Parses fault scripts; the format is described in the module `simulator`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use super::faults::{Fault, FaultRule, When};
 use crate::domain;
 
-/// Why a rule is invalid, and what is accepted.
+/// An invalid rule, and what is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadRule(String);
 
-/// Parses a script of faults, with one rule per line.
+/// Reads a script of faults: one rule a line.
 ///
 /// # Errors
-/// All invalid lines, with their numbers.
+/// All the lines that can't be read, with their numbers.
 pub fn parse_script(text: &str) -> Result<Vec<FaultRule>, Vec<BadRule>> {
     let (mut rules, mut bad) = (Vec::new(), Vec::new());
     for (number, line) in (1..).zip(text.lines()) {
@@ -30,7 +30,7 @@ pub fn parse_script(text: &str) -> Result<Vec<FaultRule>, Vec<BadRule>> {
     if bad.is_empty() { Ok(rules) } else { Err(bad) }
 }
 
-/// Parses `FAULT:SHARE`, the form of the flag: `429:0.05`, `slow=2s:10%`. Without a share, the fault always occurs.
+/// Reads `FAULT:SHARE`, the form of the flag: `429:0.05`, `slow=2s:10%`; without a share it always strikes.
 impl FromStr for FaultRule {
     type Err = BadRule;
 
@@ -43,8 +43,7 @@ impl FromStr for FaultRule {
 
 fn parse_line(line: &str) -> Result<FaultRule, BadRule> {
     let mut words = line.split_whitespace();
-    let fault = parse_fault(words.next().unwrap_or_default())?;
-    let mut rule = FaultRule { fault, when: When::default() };
+    let mut rule = FaultRule::always(parse_fault(words.next().unwrap_or_default())?);
     for word in words {
         let (name, value) = word
             .split_once('=')
@@ -67,7 +66,8 @@ fn parse_line(line: &str) -> Result<FaultRule, BadRule> {
                 | Fault::ErrorBody
                 | Fault::EmptyPage
                 | Fault::Slow(_)
-                | Fault::Delay(_) => {
+                | Fault::Delay(_)
+                | Fault::Hold(_) => {
                     return Err(BadRule("retry-after is allowed only with a status".to_owned()));
                 }
             },
@@ -110,7 +110,7 @@ fn parse_number(text: &str) -> Result<u64, BadRule> {
     number.ok_or_else(|| BadRule(format!("{text:?} is not an integer from 1")))
 }
 
-/// Parses `3`, `3..7` (both included) or `3..`.
+/// Reads `3`, `3..7` (both included) or `3..`.
 fn parse_numbers(text: &str) -> Result<(Option<u64>, Option<u64>), BadRule> {
     match text.split_once("..") {
         None => parse_number(text).map(|number| (Some(number), Some(number))),
@@ -119,7 +119,7 @@ fn parse_numbers(text: &str) -> Result<(Option<u64>, Option<u64>), BadRule> {
     }
 }
 
-/// Parses `5%` or `0.05` as a number per million.
+/// Reads `5%` or `0.05`, as parts of a million.
 fn parse_share(text: &str) -> Result<u64, BadRule> {
     let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
     let share = number.parse::<f64>().ok().map(|number| number / whole);
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_the_script_in_the_documentation() {
+    fn reads_the_script_in_the_essay() {
         let essay = include_str!("mod.rs");
         let script: String = essay
             .lines()
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn parses_the_form_of_the_flag() {
+    fn reads_the_flags_form() {
         let rule: FaultRule = "429:0.05".parse().unwrap();
         assert_eq!(rule.when.per_million, Some(50_000));
         let rule: FaultRule = "slow=2s:10%".parse().unwrap();

@@ -21,12 +21,12 @@ use super::Simulator;
 use super::trouble::Reset;
 use crate::shutdown::Shutdown;
 
-/// The pause after `accept` fails, usually for lack of file descriptors.
+/// The pause after accepting failed, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl Simulator {
-    /// Serves HTTP/1.1 and h2c on a listener until the drain begins. Connections end after their responses in progress, or when
-    /// the shutdown orders it.
+    /// Serves HTTP/1.1 and h2c on a listener until the drain begins. Connections end after their responses in
+    /// progress, or when ordered to.
     pub async fn serve(&self, listener: TcpListener, shutdown: &Shutdown) {
         let router = self.router();
         loop {
@@ -48,7 +48,7 @@ impl Simulator {
 }
 
 async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: Shutdown) {
-    // Small responses must not wait for the acknowledgment of others.
+    // Small answers must not wait for the acknowledgment of others.
     let _ = stream.set_nodelay(true);
     let is_reset = Arc::new(AtomicBool::new(false));
     let socket = Socket { stream, is_reset: Arc::clone(&is_reset) };
@@ -81,7 +81,7 @@ async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, shutdown:
     }
 }
 
-/// Replaces a response marked [`Reset`] by an error, so that the connection (with HTTP/2, the stream) ends without one.
+/// An error in place of an answer makes the connection (of HTTP/2 the stream) end without one.
 fn refuse_reset(response: Response, version: http::Version, is_reset: &AtomicBool) -> io::Result<Response> {
     if response.extensions().get::<Reset>().is_none() {
         return Ok(response);
@@ -92,7 +92,7 @@ fn refuse_reset(response: Response, version: http::Version, is_reset: &AtomicBoo
     Err(io::Error::from(io::ErrorKind::ConnectionReset))
 }
 
-/// A socket that sends RST instead of FIN when it is dropped after a [`Reset`].
+/// A socket that says RST instead of FIN when it is dropped after a fault.
 #[derive(Debug)]
 struct Socket {
     stream: TcpStream,

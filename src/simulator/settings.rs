@@ -4,20 +4,20 @@ use super::clock::Clock;
 use super::faults::FaultRule;
 use crate::domain::Timestamp;
 
-/// The turns of ten minutes, which make rows of up to 40 KB, the largest observed.
+/// The turns of ten minutes: rows of up to 40 KB, as the largest that were seen.
 const MOST_TURNS: u64 = 56;
 
 /// The settings of a simulated upstream.
 #[derive(Clone, Debug)]
 pub struct SimulatorSettings {
-    /// The seed of all data: the same seed gives the same agents and calls.
+    /// What everything is drawn from: the same seed gives the same agents and calls.
     pub seed: u64,
-    /// The instant before which seeded calls are and from which on live calls are; `None` for the start of the process. With a
-    /// fixed epoch, the bytes of rows are the same in every run.
+    /// The instant that the seeded calls precede and at which the live ones begin; `None` for the start of
+    /// the process. With a fixed epoch, the bytes of rows are the same in every run.
     pub epoch: Option<Timestamp>,
     /// The clock of the calls.
     pub clock: Clock,
-    /// The agents.
+    /// The agents and how many calls each has.
     pub agents: Vec<AgentPlan>,
     /// Whether `from` and `to` are required.
     pub window: WindowRule,
@@ -25,13 +25,13 @@ pub struct SimulatorSettings {
     pub rate: Option<Rate>,
     /// Whether a 429 has a `Retry-After`.
     pub retry_after: RetryAfter,
-    /// How long a response takes.
+    /// How long an answer takes.
     pub latency: Latency,
-    /// The most turns of a conversation. Turns make up most of a row's bytes.
+    /// The most turns of a conversation, which are most of a row's bytes.
     pub most_turns: u64,
     /// The maximum time from a live call's `created_at` until it is visible.
     pub commit_lag: Duration,
-    /// The faults. The first rule that applies wins.
+    /// What goes wrong, and when. The first rule that applies wins.
     pub faults: Vec<FaultRule>,
     /// The order of rows that were created at the same instant.
     pub ties: TieOrder,
@@ -57,17 +57,17 @@ impl Default for SimulatorSettings {
     }
 }
 
-/// The properties of one agent.
+/// One agent's properties.
 #[derive(Clone, Debug)]
 pub struct AgentPlan {
-    /// The name; `None` for a default one.
+    /// Its name; `None` for one drawn from the seed.
     pub name: Option<String>,
-    /// The number of calls at the epoch, at most a billion. Each takes 32 bytes of memory.
+    /// How many calls it has at the epoch; at most a thousand million, about 32 bytes of memory each.
     pub executions: u32,
-    /// How far back the calls reach.
+    /// How far back they reach.
     pub span: Duration,
-    /// The mean time between new calls; `None` for an agent that does not change after the epoch, so that its unfinished calls
-    /// never finish.
+    /// The mean time between new calls; `None` for an agent that does not change after the epoch, so that its
+    /// unfinished calls never finish.
     pub live: Option<Duration>,
 }
 
@@ -80,13 +80,13 @@ impl Default for AgentPlan {
 /// Whether `from` and `to` are required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowRule {
-    /// Both are required, at most this far apart; anything else is refused with 400.
+    /// Both, no farther apart than this; anything else is refused with 400.
     Required(Duration),
-    /// Neither is required, and they may be any distance apart.
+    /// Neither; any distance will do.
     Optional,
 }
 
-/// Both are required, at most 7 × 24 hours apart, as upstream's reference said in mid-2026.
+/// Both are, 7 × 24 hours apart at most, as the reference page of mid-2026 says.
 impl Default for WindowRule {
     fn default() -> Self {
         Self::Required(Duration::from_secs(7 * 86_400))
@@ -96,36 +96,36 @@ impl Default for WindowRule {
 /// The order of rows that were created at the same instant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TieOrder {
-    /// Different with every request, as in a database without a tie-breaker.
+    /// Another one at every request, as in a database without a tie-breaker.
     #[default]
     Unstable,
     /// Always the same.
     Stable,
 }
 
-/// A rate limit over a sliding window.
+/// A number of requests in any span of some length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// The most requests.
     pub requests: usize,
-    /// The length of the window.
+    /// In any span of this length.
     pub per: Duration,
 }
 
 /// Whether a 429 has a `Retry-After`, which upstream's documentation does not promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
-    /// No.
+    /// It does not.
     Absent,
-    /// Yes, in whole seconds, rounded up.
+    /// In whole seconds, rounded up.
     Seconds,
 }
 
-/// How long a response takes, drawn between two limits for each request.
+/// How long a response takes: a time between two limits, drawn for each request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
-    /// The lower limit.
+    /// At least this.
     pub least: Duration,
-    /// The upper limit.
+    /// At most this.
     pub most: Duration,
 }

@@ -1,6 +1,7 @@
-/// The statuses that upstream documents, and `prepared`, which occurs in rows.
+/// The statuses that upstream documents, and `prepared`, which rows carry without that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CallStatus {
+#[expect(missing_docs, reason = "the names are upstream's own words, see `as_str`")]
+pub enum CallStatus {
     Scheduled,
     Prepared,
     Queued,
@@ -20,7 +21,8 @@ pub(super) enum CallStatus {
 }
 
 impl CallStatus {
-    const ALL: [Self; 16] = [
+    /// Every status.
+    pub const ALL: [Self; 16] = [
         Self::Scheduled,
         Self::Prepared,
         Self::Queued,
@@ -39,8 +41,8 @@ impl CallStatus {
         Self::Error,
     ];
 
-    /// The status as upstream writes it.
-    pub(super) const fn as_str(self) -> &'static str {
+    /// Upstream's word.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
             Self::Prepared => "prepared",
@@ -61,17 +63,17 @@ impl CallStatus {
         }
     }
 
-    /// The status that upstream writes like this.
-    pub(super) fn named(word: &str) -> Option<Self> {
+    /// The status of this name.
+    pub fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
-    /// Whether the call has or had a conversation.
+    /// Whether somebody spoke, or speaks.
     pub(super) const fn has_conversation(self) -> bool {
         matches!(self, Self::InProgress | Self::CallDisconnected | Self::Completed)
     }
 
-    /// Whether the call is over, even if its row may still change.
+    /// Whether the call is over, whatever may come of it yet.
     pub(super) const fn is_over(self) -> bool {
         match self {
             Self::CallDisconnected

@@ -1,9 +1,9 @@
-//! The texts of conversations, in the form that they have inside JSON strings. Escapes are part of the texts, because upstream
-//! writes them and they must survive byte for byte.
+//! What is said in calls, as the inside of JSON strings: escapes are part of the texts, because upstream's
+//! rows carry them and they must survive byte for byte.
 
 use super::dice::Dice;
 
-/// Turns of agents.
+/// What agents say.
 const ASSISTANT: [&str; 20] = [
     "Hello! This is Priya calling from Sunrise Clinics. Am I speaking with the right person, and is this a good time to talk for two minutes?",
     "नमस्ते! मैं आरव बोल रहा हूँ, क्या मैं आपसे आपके हाल के ऑर्डर के बारे में दो मिनट बात कर सकता हूँ?",
@@ -27,7 +27,7 @@ const ASSISTANT: [&str; 20] = [
     "Thank you for your time, Mr. O'Brien\\u00a0\\u2013 have a wonderful day ahead. Goodbye!",
 ];
 
-/// Turns of people.
+/// What people say.
 const USER: [&str; 20] = [
     "Hello? Yes, speaking.",
     "हाँ, बोलिए।",
@@ -51,11 +51,11 @@ const USER: [&str; 20] = [
     "Bye.",
 ];
 
-/// The greeting of a voice mail.
+/// What a voice mail says.
 const VOICE_MAIL: &str =
     "The person you are trying to reach is not available. At the tone, please record your message. \\u266a";
 
-/// Summaries of calls.
+/// What summaries say.
 pub(super) const SUMMARIES: [&str; 5] = [
     "The user confirmed the appointment and asked for a reminder by SMS.",
     "उपयोगकर्ता ने बाद में कॉल करने का अनुरोध किया।",
@@ -64,7 +64,7 @@ pub(super) const SUMMARIES: [&str; 5] = [
     "Interested \\ud83d\\udd25: wants the yearly plan, follow up with the discount\\/offer page.",
 ];
 
-/// Writes a transcript with this many turns.
+/// Writes the inside of a transcript of that many turns.
 pub(super) fn write_turns(out: &mut String, dice: &mut Dice, turns: u64) {
     out.push_str("assistant: ");
     out.push_str(dice.pick(&ASSISTANT));
@@ -76,7 +76,7 @@ pub(super) fn write_turns(out: &mut String, dice: &mut Dice, turns: u64) {
     }
 }
 
-/// Writes the transcript of a call that voice mail answered.
+/// Writes the inside of a transcript of a call that a voice mail took.
 pub(super) fn write_voice_mail(out: &mut String) {
     out.push_str("assistant: ");
     out.push_str(ASSISTANT[0]);

@@ -1,4 +1,4 @@
-//! Faulty responses.
+//! Answers that go wrong.
 
 use std::io;
 use std::time::Duration;
@@ -8,17 +8,19 @@ use axum::response::{Html, IntoResponse, Response};
 use futures_util::stream;
 use http::header;
 
-/// Marks a response that the server must replace by a reset of the connection.
+/// Marks an answer in whose place the connection is to be reset.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reset;
 
-/// The number of parts of a slow body.
+/// Into how many parts a slow body is cut.
 const PARTS: usize = 20;
 
-/// The pause before a truncated body breaks off, so that its first half is flushed and not lost.
+/// How long the half of a body that is sent may take to leave before it breaks: what has not been flushed is
+/// lost.
 const FLUSH: Duration = Duration::from_millis(30);
 
-/// A response marked [`Reset`]. A server that ignores the mark gets a body that breaks off.
+/// An answer in whose place the connection is reset. A server that does not know [`Reset`] gets a body that
+/// breaks.
 pub(super) fn reset() -> Response {
     let broken = stream::iter([Err::<Bytes, _>(io::Error::from(io::ErrorKind::ConnectionReset))]);
     let mut response = Body::from_stream(broken).into_response();
@@ -26,19 +28,19 @@ pub(super) fn reset() -> Response {
     response
 }
 
-/// A page like that of a captive portal or a proxy.
+/// What a captive portal or a proxy's landing page looks like.
 pub(super) fn html() -> Response {
     Html("<!DOCTYPE html>\n<html><head><title>Just a moment...</title></head><body>Checking your browser</body></html>\n")
         .into_response()
 }
 
-/// An error with status 200.
+/// An error that says it is none.
 pub(super) fn error_body() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], "{\"error\":\"Something went wrong\",\"message\":500}")
         .into_response()
 }
 
-/// An empty page with `has_more: true`.
+/// A page without rows that promises more.
 pub(super) fn empty_page(number: u64) -> Response {
     let body = format!(
         "{{\"page_number\":{number},\"page_size\":50,\"total\":0,\"has_more\":true,\"data\":[],\"filters\":{{}},\"sorts\":{{}}}}"
@@ -46,7 +48,7 @@ pub(super) fn empty_page(number: u64) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Makes the body break off in its middle.
+/// The same answer, whose body breaks off in its middle.
 pub(super) async fn truncate(response: Response) -> Response {
     reshape(response, |body| {
         let half = body.slice(..body.len() / 2);
@@ -64,7 +66,7 @@ pub(super) async fn truncate(response: Response) -> Response {
     .await
 }
 
-/// Makes the body take this long to arrive.
+/// The same answer, whose body takes this long to come.
 pub(super) async fn slow(response: Response, length: Duration) -> Response {
     reshape(response, |body| {
         let pause = length / PARTS as u32;
@@ -81,10 +83,10 @@ pub(super) async fn slow(response: Response, length: Duration) -> Response {
     .await
 }
 
-/// Replaces the body, but keeps its original `Content-Length`.
+/// The same answer with another body of the same length, as far as its head can tell.
 async fn reshape(response: Response, into: impl FnOnce(Bytes) -> Body) -> Response {
     let (mut head, body) = response.into_parts();
-    // Reading a body in memory can't fail.
+    // A body made in memory can't fail to be read.
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     head.headers.insert(header::CONTENT_LENGTH, body.len().into());
     Response::from_parts(head, into(body))

@@ -1,6 +1,5 @@
 //! The agents and their rows: upstream's database.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,6 +25,7 @@ pub(super) struct World {
     seed: u64,
     epoch: i64,
     clock: Clock,
+    commit_lag: i64,
     most_turns: u64,
     agents: RwLock<Vec<Arc<Agent>>>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Agent {
 pub(super) struct Profile {
     pub(super) name: String,
     pub(super) welcome_message: String,
-    /// The JSON that a client wrote; `None` for the seeded prompts.
+    /// JSON, as a client wrote it; none for the seeded prompt.
     pub(super) prompts: Option<Box<RawValue>>,
     pub(super) updated_at: Timestamp,
 }
@@ -64,10 +64,10 @@ const NAMES: [&str; 8] = [
     "Renewals 🔔",
 ];
 
-/// Rows this long before the epoch have ids in the form of upstream's early days. In microseconds.
+/// Rows older than this before the epoch carry ids in the form of upstream's early days.
 const OLD_IDS_AFTER: i64 = 365 * 86_400 * 1_000_000;
 
-/// The most seeded calls of one agent. Higher serials belong to live and placed ones.
+/// The most seeded calls of one agent: serials above it belong to live and inserted ones.
 const MAX_EXECUTIONS: u32 = 1_000_000_000;
 
 impl World {
@@ -75,15 +75,13 @@ impl World {
         let epoch = settings.epoch.unwrap_or_else(|| settings.clock.now()).as_micros();
         let agents = (0u32..)
             .zip(&settings.agents)
-            .map(|(number, plan)| {
-                let lag = micros(settings.commit_lag);
-                Arc::new(Agent::new(settings.seed, number, lag, epoch, plan))
-            })
+            .map(|(number, plan)| Arc::new(Agent::new(settings.seed, number, epoch, plan)))
             .collect();
         Self {
             seed: settings.seed,
             epoch,
             clock: settings.clock.clone(),
+            commit_lag: micros(settings.commit_lag),
             most_turns: settings.most_turns,
             agents: RwLock::new(agents),
         }
@@ -100,7 +98,7 @@ impl World {
         agents.iter().find(|agent| agent.id == id && agent.is_there()).cloned()
     }
 
-    /// Creates an agent without calls. It is live, so that calls that clients place proceed with the clock.
+    /// Creates an agent without calls. It is live: calls that are placed proceed with the clock.
     pub(super) fn create_agent(&self, name: String) -> Arc<Agent> {
         let mut agents = self.agents.write();
         let number = u32::try_from(agents.len()).unwrap_or(u32::MAX);
@@ -119,57 +117,59 @@ impl World {
         if agent.is_live { self.clock.now().as_micros() } else { self.epoch }
     }
 
-    /// The rows of an agent up to now.
+    /// An agent's rows, grown up to now.
     pub(super) fn rows<'a>(&self, agent: &'a Agent) -> MutexGuard<'a, Rows> {
         let mut rows = agent.rows.lock();
         rows.grow(self.now(agent));
         rows
     }
 
-    /// One page of an agent's rows.
+    /// One page of an agent's rows; `now` and `commit_lag` in the question are set here.
     pub(super) fn page(&self, agent: &Agent, ask: Ask<'_>) -> Found {
-        self.rows(agent).page(&ask, self.now(agent))
+        let ask = Ask { now: self.now(agent), commit_lag: self.commit_lag, ..ask };
+        self.rows(agent).page(&ask)
     }
 
-    /// Places a call to a number; returns the id of its row, which proceeds if the agent is live.
-    pub(super) fn place_call(&self, agent: &Agent, recipient: NonZeroU64) -> String {
-        let mut rows = self.rows(agent);
-        let now = self.clock.now().as_micros();
-        let record = Record::placed(agent.seed, rows.unused_serial(), now, recipient);
-        let id = self.id(agent, &record);
-        rows.put(record);
-        id
-    }
-
-    /// The execution with this id, of any agent. Searches all rows of one agent.
+    /// The execution with this id, of any agent. Looks at all rows of one agent or, if the id was set by
+    /// hand, of every agent.
     pub(super) fn execution(&self, id: &str) -> Option<(Arc<Agent>, Record, Standing)> {
         self.agents().into_iter().find_map(|agent| {
-            let record = self.rows(&agent).find(self.serial(&agent, id)?)?;
+            let record = self.rows(&agent).find(self.has_id(&agent, id)).cloned()?;
             let standing = record.standing(agent.seed, self.now(&agent));
             Some((agent, record, standing))
         })
     }
 
-    /// The serial that an id of this agent's rows stands for.
-    fn serial(&self, agent: &Agent, id: &str) -> Option<u32> {
-        match Uuid::try_parse(id) {
+    /// A test for an agent's row with this id.
+    pub(super) fn has_id(&self, agent: &Agent, id: &str) -> impl Fn(&Record) -> bool {
+        let drawn = match Uuid::try_parse(id) {
             Ok(uuid) => ids::read_row_uuid(self.seed, uuid)
                 .and_then(|(number, serial)| (number == agent.number).then_some(serial)),
             Err(_) => ids::read_old_row_id(id).filter(|_| id.starts_with(&agent.id.to_string())),
+        };
+        move |record| match record.edit.as_ref().and_then(|edit| edit.id.as_deref()) {
+            Some(given) => given == id,
+            None => drawn == Some(record.serial),
         }
     }
 
-    /// The id of a row.
+    /// A row's id.
     pub(super) fn id(&self, agent: &Agent, record: &Record) -> String {
-        if record.created_at < self.epoch - OLD_IDS_AFTER {
-            ids::old_row_id(agent.id, record.created_at, record.serial)
-        } else {
-            ids::row_uuid(self.seed, agent.number, record.serial).to_string()
+        match record.edit.as_ref().and_then(|edit| edit.id.as_deref()) {
+            Some(id) => id.to_owned(),
+            None if record.created_at < self.epoch - OLD_IDS_AFTER => {
+                ids::old_row_id(agent.id, record.created_at, record.serial)
+            }
+            None => ids::row_uuid(self.seed, agent.number, record.serial).to_string(),
         }
     }
 
-    /// Appends the bytes of a row.
+    /// Writes a row's bytes at the end of `out`.
     pub(super) fn write(&self, agent: &Agent, (record, standing): &(Record, Standing), out: &mut Vec<u8>) {
+        if let Some(bytes) = record.edit.as_ref().and_then(|edit| edit.bytes.as_ref()) {
+            out.extend_from_slice(bytes);
+            return;
+        }
         let mut text = String::with_capacity(8 * 1024);
         row::write(
             &RowDraft {
@@ -179,7 +179,8 @@ impl World {
                 id: &self.id(agent, record),
                 created_at: record.created_at,
                 facts: record.facts,
-                recipient: record.recipient,
+                edit: record.edit.as_deref(),
+                status: record.status_word(standing),
                 standing: *standing,
                 most_turns: self.most_turns,
             },
@@ -190,7 +191,7 @@ impl World {
 }
 
 impl Agent {
-    fn new(seed: u64, number: u32, commit_lag: i64, epoch: i64, plan: &AgentPlan) -> Self {
+    fn new(seed: u64, number: u32, epoch: i64, plan: &AgentPlan) -> Self {
         let agent_seed = Dice::of(&[seed, u64::from(number), 12]).bits();
         let span = micros(plan.span);
         let instants = layout::created_at(agent_seed, epoch, plan.executions.min(MAX_EXECUTIONS), span);
@@ -210,7 +211,6 @@ impl Agent {
             profile: Mutex::new(Profile::new(name, created_at)),
             rows: Mutex::new(Rows::new(
                 agent_seed,
-                commit_lag,
                 &instants,
                 epoch,
                 plan.live.map(|gap| micros(gap).unsigned_abs()),
@@ -218,7 +218,7 @@ impl Agent {
         }
     }
 
-    /// An agent that a client created.
+    /// An agent that a client creates.
     fn created(seed: u64, number: u32, now: Timestamp, name: String) -> Self {
         let agent_seed = Dice::of(&[seed, u64::from(number), 12]).bits();
         Self {
@@ -229,7 +229,7 @@ impl Agent {
             is_live: true,
             is_gone: AtomicBool::new(false),
             profile: Mutex::new(Profile::new(name, now)),
-            rows: Mutex::new(Rows::new(agent_seed, 0, &[], now.as_micros(), None)),
+            rows: Mutex::new(Rows::new(agent_seed, &[], now.as_micros(), None)),
         }
     }
 
@@ -254,14 +254,14 @@ impl Agent {
 }
 
 impl Profile {
-    /// The profile of a new agent, last changed a minute after its creation.
+    /// A profile as it is drawn: an agent is set up within a minute of its creation.
     fn new(name: String, created_at: Timestamp) -> Self {
         let updated_at = Timestamp::from_micros(created_at.as_micros() + 60_000_000);
         Self { name, welcome_message: "Hello!".to_owned(), prompts: None, updated_at }
     }
 }
 
-/// A length in microseconds, clamped to 300 years so that instants stay within range.
+/// At most three hundred years, so that instants stay within range.
 fn micros(length: Duration) -> i64 {
     const MOST: i64 = 300 * 365 * 86_400 * 1_000_000;
     i64::try_from(length.as_micros()).map_or(MOST, |micros| micros.min(MOST))

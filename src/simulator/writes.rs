@@ -1,6 +1,4 @@
-//! Paths that clients write to: calls and agents.
-
-use std::num::NonZeroU64;
+//! Writes of clients: calls, and changes of agents.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -10,13 +8,12 @@ use serde::de::DeserializeOwned;
 use serde_json::json as value;
 use serde_json::value::RawValue;
 
-use super::Simulator;
 use super::answers::{agent_with_id, reply};
 use super::refusal::Refusal;
-use super::world::Profile;
-use crate::domain::Timestamp;
+use super::{Insertion, Simulator};
+use crate::domain::CallType;
 
-/// The number of digits of a phone number in E.164 form.
+/// The digits of a phone number in E.164 form, at least and at most.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
 #[derive(Debug, Deserialize)]
@@ -46,7 +43,11 @@ pub(super) async fn create_agent(
     let name = body.agent_config.agent_name.clone();
     let name = name.ok_or_else(|| Refusal::Body("'agent_config.agent_name' is required".to_owned()))?;
     let agent = simulator.inner.world.create_agent(name);
-    agent.change_profile(|profile| change(profile, body, agent.created_at));
+    let now = agent.created_at;
+    agent.change_profile(|profile| {
+        change(profile, body);
+        profile.updated_at = now;
+    });
     Ok(reply(&value!({ "agent_id": agent.id.to_string(), "status": "created" })))
 }
 
@@ -58,7 +59,10 @@ pub(super) async fn change_agent(
     let agent = agent_with_id(&simulator, &id)?;
     let body: AgentBody = read(&body)?;
     let now = simulator.inner.world.clock_now();
-    agent.change_profile(|profile| change(profile, body, now));
+    agent.change_profile(|profile| {
+        change(profile, body);
+        profile.updated_at = now;
+    });
     Ok(reply(&value!({ "message": "success", "state": "updated" })))
 }
 
@@ -78,24 +82,25 @@ pub(super) async fn stop_agent(
     Ok(reply(&value!({ "stopped_executions": [] })))
 }
 
+/// Places a call: a new row, which proceeds if its agent is live.
 pub(super) async fn call(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Refusal> {
     let body: CallBody = read(&body)?;
     let agent = agent_with_id(&simulator, &body.agent_id)?;
-    let recipient = e164(&body.recipient_phone_number)
-        .ok_or_else(|| Refusal::Body("'recipient_phone_number' must be in E.164 format".to_owned()))?;
-    let id = simulator.inner.world.place_call(&agent, recipient);
-    Ok(reply(&value!({ "message": "done", "status": "queued", "execution_id": id })))
+    let number = &body.recipient_phone_number;
+    let is_number = number
+        .strip_prefix('+')
+        .is_some_and(|digits| DIGITS.contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()));
+    if !is_number {
+        return Err(Refusal::Body("'recipient_phone_number' must be in E.164 format".to_owned()));
+    }
+    let row = Insertion::at(simulator.inner.world.clock_now()).proceeding();
+    let row = row.call_type(CallType::Outbound).recipient(number);
+    let id = simulator.insert(agent.id, row).map_err(|_| Refusal::NotFound("Agent"))?;
+    Ok(reply(&value!({ "message": "done", "status": "queued", "execution_id": id.to_string() })))
 }
 
-/// The digits of a phone number in E.164 form, which do not begin with a zero.
-fn e164(number: &str) -> Option<NonZeroU64> {
-    let digits = number.strip_prefix('+').filter(|digits| !digits.starts_with(['+', '0']))?;
-    digits.parse().ok().filter(|_| DIGITS.contains(&digits.len()))
-}
-
-fn change(profile: &mut Profile, body: AgentBody, now: Timestamp) {
+fn change(profile: &mut super::world::Profile, body: AgentBody) {
     let AgentBody { agent_config, agent_prompts } = body;
-    profile.updated_at = now;
     if let Some(name) = agent_config.agent_name {
         profile.name = name;
     }

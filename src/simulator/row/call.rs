@@ -1,4 +1,4 @@
-//! The part of a row about the call: status, dates, costs, telephony.
+//! How the call went: status, dates, costs, lines.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ const ERRORS: [(CallStatus, &str); 3] = [
     (CallStatus::BalanceLow, r#""Insufficient balance: \u20b90.00""#),
 ];
 
-/// The hangup members of calls without a conversation.
+/// The ends of calls without a conversation.
 const HANGUPS: [(CallStatus, &str); 3] = [
     (CallStatus::Busy, r#","hangup_by":"Carrier","hangup_reason":"Busy Line","hangup_provider_code":3010"#),
     (
@@ -28,7 +28,7 @@ const HANGUPS: [(CallStatus, &str); 3] = [
     ),
 ];
 
-/// The hangup members of other calls, whose code is a number or a string.
+/// The ends of the other calls; the code is a number or a string.
 const TALKED_HANGUPS: [&str; 2] = [
     r#","hangup_by":"Caller","hangup_reason":"Normal Hangup","hangup_provider_code":4000"#,
     r#","hangup_by":"Agent","hangup_reason":"inactivity timeout \u2192 end_call","hangup_provider_code":"4010""#,
@@ -44,12 +44,12 @@ pub(super) fn head(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
         None => out.push_str("null"),
     }
     out.push_str(",\"campaign_id\":null,\"status\":");
-    quoted(standing.status.as_str(), out);
+    quoted(draft.status, out);
     stamp(",\"created_at\":", Some(draft.created_at), out);
     stamp(",\"updated_at\":", Some(standing.changed_at), out);
     stamp(",\"initiated_at\":", standing.initiated_at, out);
     let _ = write!(out, ",\"scheduled_at\":null,\"conversation_duration\":{}", call.seconds);
-    // In observed data, one in four is a float.
+    // One in four is a float in the data that was seen.
     if draft.serial.is_multiple_of(4) {
         out.push_str(".0");
     }
@@ -83,13 +83,13 @@ pub(super) fn head(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
 }
 
 pub(super) fn costs(draft: &RowDraft<'_>, call: &Call, dice: &mut Dice, out: &mut String) {
-    // In hundredths of a cent, so that the legs are rounded and the total is their sum.
+    // Hundredths of a cent per second, so that the legs are rounded and the total is their sum.
     let mut leg = |low: i64, high: i64| {
         if call.is_priced { dice.between(low, high) * call.seconds / 10 } else { 0 }
     };
     let (llm, network, synthesizer, transcriber) = (leg(1, 40), leg(80, 170), leg(60, 260), leg(10, 40));
     let platform = if call.is_priced { (call.seconds + 59) / 60 * 200 } else { 0 };
-    // Settlement after the end of a call corrects the carrier's charge.
+    // Settlement comes after the end and corrects what the carrier charged.
     let network = network + i64::from(draft.standing.amendments) * 125;
     let total = llm + network + platform + synthesizer + transcriber;
     out.push_str(",\"total_cost\":");
@@ -110,9 +110,11 @@ pub(super) fn costs(draft: &RowDraft<'_>, call: &Call, dice: &mut Dice, out: &mu
 
 pub(super) fn telephony(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
     let facts = &draft.facts;
-    let person = draft.recipient.map_or_else(|| format!("+91{}", call.person), |number| format!("+{number}"));
+    let direction = draft.edit.and_then(|edit| edit.call_type).unwrap_or(facts.call_type);
+    let given = draft.edit.and_then(|edit| edit.recipient.as_deref());
+    let person = given.map_or_else(|| format!("+91{}", call.person), str::to_owned);
     let line = format!("+91{}", call.line);
-    let (to, from) = match facts.call_type {
+    let (to, from) = match direction {
         CallType::Outbound => (&person, &line),
         CallType::Inbound => (&line, &person),
     };
@@ -123,7 +125,7 @@ pub(super) fn telephony(draft: &RowDraft<'_>, call: &Call, out: &mut String) {
         out.push_str(",\"telephony_data\":null");
         return;
     }
-    let call_type = facts.call_type.as_str();
+    let call_type = direction.as_str();
     let _ = write!(
         out,
         ",\"telephony_data\":{{\"duration\":\"{}{}\",\"to_number\":\"{to}\",\"from_number\":\"{from}\",\"call_type\":\"{call_type}\",\"provider\":\"{provider}\",\"hosted_telephony\":true,\"provider_call_id\":\"{:016x}\",\"ring_duration\":{},\"post_dial_delay\":null,\"to_number_carrier\":\"Reliance Jio Infocomm Ltd (RJIL)\",\"recording_url\":",
@@ -153,7 +155,8 @@ fn text_for(table: &[(CallStatus, &'static str)], status: CallStatus) -> Option<
     table.iter().find_map(|(of, text)| (*of == status).then_some(*text))
 }
 
-/// Writes hundredths as Python does, with at least one decimal and no more than needed, but zero as plain `0`.
+/// Writes hundredths as Python does: at least one decimal and no more than needed, but plain `0` without a
+/// price.
 fn cents(hundredths: i64, out: &mut String) {
     let (whole, part) = (hundredths / 100, hundredths % 100);
     let _ = match (whole, part) {

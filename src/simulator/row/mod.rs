@@ -1,18 +1,19 @@
-//! One execution as upstream writes it, from some 2 KB for an unanswered call to 40 KB for a long conversation.
+//! One execution as upstream writes it, from some 2 KB for an unanswered call to 40 KB for a long
+//! conversation.
 //!
-//! A row is a pure function of its draft: the same draft gives the same bytes. It is formatted by hand, because rows must have
-//! what upstream sends and serializers avoid: numbers such as `1e-7`, integers past 2^53, `\/`, `\u` escapes next to the
-//! letters that they stand for, strings in place of numbers.
+//! A row is a pure function of its draft: the same draft gives the same bytes. It is written by hand into a
+//! string, because what matters is what upstream really sends and serializers avoid: numbers such as `1e-7`,
+//! integers past 2^53, `\/`, `\u` escapes next to the letters they stand for, strings where numbers are
+//! meant.
 
 mod call;
 mod talk;
 mod usage;
 
-use std::num::NonZeroU64;
-
 use super::dice::Dice;
 use super::facts::Facts;
 use super::life::Standing;
+use super::record::Edit;
 use super::status::CallStatus;
 use crate::domain::{AgentId, Timestamp};
 
@@ -25,13 +26,15 @@ pub(super) struct RowDraft<'a> {
     pub(super) id: &'a str,
     pub(super) created_at: i64,
     pub(super) facts: Facts,
-    /// The digits of the number that a client asked to call; `None` for a drawn one.
-    pub(super) recipient: Option<NonZeroU64>,
+    /// Changes by hand, which override the facts.
+    pub(super) edit: Option<&'a Edit>,
+    /// The word that the row carries; may be one that the simulator does not know.
+    pub(super) status: &'a str,
     pub(super) standing: Standing,
     pub(super) most_turns: u64,
 }
 
-/// Appends a row.
+/// Writes a row at the end of `out`.
 pub(super) fn write(draft: &RowDraft<'_>, out: &mut String) {
     let mut dice = Dice::of(&[draft.agent_seed, u64::from(draft.serial), 7]);
     let call = Call::of(draft, &mut dice);
@@ -45,7 +48,7 @@ pub(super) fn write(draft: &RowDraft<'_>, out: &mut String) {
     out.push('}');
 }
 
-/// Values that several parts of a row share.
+/// The values on which several parts of a row must agree.
 struct Call {
     turns: u64,
     seconds: i64,
@@ -58,13 +61,15 @@ impl Call {
     fn of(draft: &RowDraft<'_>, dice: &mut Dice) -> Self {
         let standing = &draft.standing;
         let talked = standing.status.has_conversation();
-        // Drawn but not used, so that the values after it stay the same in every release.
-        dice.bits();
+        // A status that was set by hand may imply a conversation that was never drawn.
+        let undrawn = dice.between(8, 240);
         let seconds = match (talked, standing.started_at, standing.ended_at) {
+            (false, _, _) => 0,
             (true, Some(start), Some(end)) => (end - start) / 1_000_000,
-            (_, _, _) => 0,
+            (true, Some(_), None) => 0,
+            (true, None, _) => undrawn,
         };
-        // A turn takes about nine seconds.
+        // A turn takes some nine seconds; a call in progress already has a few.
         let all_turns = if draft.facts.voice_mail { 1 } else { 1 + seconds as u64 / 9 };
         let turns = match (standing.status, talked) {
             (CallStatus::InProgress, _) => 2,
@@ -81,7 +86,7 @@ impl Call {
     }
 }
 
-/// Writes a text that is escaped already, or needs no escaping.
+/// Writes a text that needs no escaping, or has been escaped.
 fn quoted(text: &str, out: &mut String) {
     out.push('"');
     out.push_str(text);
@@ -96,7 +101,7 @@ fn stamp(name: &str, at: Option<i64>, out: &mut String) {
     }
 }
 
-/// An instant in microseconds since 1970 as upstream writes it: in UTC, without an offset
+/// An instant, in microseconds since 1970, as upstream writes it: in UTC without saying so
 /// (`2026-01-28T13:17:50.116924`).
 pub(super) fn stamped(at: i64) -> String {
     let mut text = Timestamp::from_micros(at).to_string();

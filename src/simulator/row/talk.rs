@@ -1,4 +1,4 @@
-//! The part of a row about the conversation, and the data extracted from it.
+//! The conversation, and the data that was extracted from it.
 
 use std::fmt::Write as _;
 

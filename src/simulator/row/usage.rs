@@ -1,4 +1,4 @@
-//! The part of a row about usage and latencies, which grows with the turns.
+//! Usage and latencies: a large part of the bytes, growing with the turns.
 
 use std::fmt::Write as _;
 

@@ -17,33 +17,35 @@ async fn requests_above_the_rate_get_429() {
 }
 
 #[tokio::test]
-async fn each_fault_has_its_effect() {
-    let faults = ["503", "reset", "truncate", "html", "error-body", "empty-page", "slow=20ms", "delay=1ms"];
-    let script = faults.map(|fault| format!("{fault} times=1\n")).concat();
-    let served = with_faults(60, &script).await;
+async fn each_fault_does_what_it_says() {
+    let served = Served::start(settings(60)).await;
     let list = served.list_path("&page_size=50");
-    let next = async || {
+    let fault = async |fault| {
+        served.simulator.add_fault(FaultRule::always(fault).times(1));
         let answer = served.request(&list).send().await.map_err(|e| e.to_string())?;
         let status = answer.status().as_u16();
         answer.bytes().await.map(|body| (status, body)).map_err(|e| e.to_string())
     };
-    assert_eq!(next().await.unwrap().0, 503);
-    assert!(next().await.is_err(), "reset");
-    assert!(next().await.is_err(), "truncated");
-    assert!(next().await.unwrap().1.starts_with(b"<!DOCTYPE"));
-    assert!(next().await.unwrap().1.starts_with(b"{\"error\""));
-    let empty: Value = serde_json::from_slice(&next().await.unwrap().1).unwrap();
+    assert_eq!(fault(Fault::Status { status: 503, retry_after: None }).await.unwrap().0, 503);
+    assert!(fault(Fault::Reset).await.is_err());
+    assert!(fault(Fault::Truncate).await.is_err());
+    assert!(fault(Fault::Html).await.unwrap().1.starts_with(b"<!DOCTYPE"));
+    assert!(fault(Fault::ErrorBody).await.unwrap().1.starts_with(b"{\"error\""));
+    let empty: Value = serde_json::from_slice(&fault(Fault::EmptyPage).await.unwrap().1).unwrap();
     assert_eq!((&empty["has_more"], &empty["data"]), (&true.into(), &Value::Array(Vec::new())));
-    let slow = next().await.unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&slow.1).unwrap()["total"], 60);
-    assert_eq!(next().await.unwrap().0, 200);
-    assert_eq!(served.status(&list).await, 200, "every fault has occurred");
+    let whole = fault(Fault::Slow(Duration::from_millis(20))).await.unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&whole.1).unwrap()["total"], 60);
+    assert_eq!(fault(Fault::Delay(Duration::from_millis(1))).await.unwrap().0, 200);
+    assert_eq!(served.status(&list).await, 200, "every fault is spent");
     served.stop().await;
 }
 
 #[tokio::test]
-async fn a_fault_occurs_only_under_its_conditions() {
-    let served = with_faults(60, "500 page=2\n500 request=3").await;
+async fn a_fault_occurs_where_its_rule_says() {
+    let served = Served::start(settings(60)).await;
+    let status = Fault::Status { status: 500, retry_after: None };
+    served.simulator.add_fault(FaultRule::always(status.clone()).on_page(2));
+    served.simulator.add_fault(FaultRule::always(status).on_request(3));
     assert_eq!(served.status(&served.list_path("&page_size=50")).await, 200);
     assert_eq!(served.status(&served.list_path("&page_size=50&page_number=2")).await, 500);
     assert_eq!(served.status("/user/me").await, 500);
@@ -52,17 +54,35 @@ async fn a_fault_occurs_only_under_its_conditions() {
 }
 
 #[tokio::test]
-async fn a_reset_on_http_2_spares_the_connection() {
-    let served = with_faults(1, "slow=500ms request=1\nreset request=2").await;
-    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
-    let ask = async || client.get(format!("{}/user/me", served.base)).bearer_auth("bn-key").send().await;
-    let slow = ask().await.unwrap();
-    assert!(ask().await.is_err());
-    let body: Value = serde_json::from_slice(&slow.bytes().await.unwrap()).unwrap();
-    assert!(body["email"].is_string());
+async fn a_gate_holds_responses_until_it_opens() {
+    let served = Served::start(settings(1)).await;
+    let gate = Gate::closed();
+    served.simulator.add_fault(FaultRule::always(Fault::Hold(gate.clone())));
+    let held = async { tokio::join!(served.status("/user/me"), served.status("/v2/agent/all")) };
+    let open = async {
+        gate.arrived(2).await;
+        gate.open();
+    };
+    assert_eq!(tokio::join!(held, open).0, (200, 200));
     served.stop().await;
 }
 
-async fn with_faults(executions: u32, script: &str) -> Served {
-    Served::start(SimulatorSettings { faults: parse_script(script).unwrap(), ..settings(executions) }).await
+#[tokio::test]
+async fn a_reset_on_http_2_spares_the_connection() {
+    let served = Served::start(settings(1)).await;
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let ask = async || client.get(format!("{}/user/me", served.base)).bearer_auth("bn-key").send().await;
+    served.simulator.add_fault(FaultRule::always(Fault::Reset).on_request(2));
+    let gate = Gate::closed();
+    served.simulator.add_fault(FaultRule::always(Fault::Hold(gate.clone())).on_request(1));
+    let reset_meanwhile = async {
+        gate.arrived(1).await;
+        let reset = ask().await;
+        gate.open();
+        reset
+    };
+    let (held, reset) = tokio::join!(ask(), reset_meanwhile);
+    assert_eq!(held.unwrap().status(), 200);
+    assert!(reset.is_err());
+    served.stop().await;
 }

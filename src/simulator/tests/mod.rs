@@ -1,5 +1,6 @@
-//! The simulator, served on a port.
+//! The simulator, served on a port of its own.
 
+mod changes;
 mod faults;
 mod neighbors;
 mod pages;
@@ -29,7 +30,7 @@ fn everything(simulator: &Simulator) -> Vec<TrueRow> {
     simulator.rows_matching(simulator.agents()[0].id, &Filters::default(), None)
 }
 
-/// A simulator on a port, and a client.
+/// A simulator on a port of its own, and a client.
 struct Served {
     simulator: Simulator,
     client: reqwest::Client,
@@ -57,7 +58,7 @@ impl Served {
         self.client.get(format!("{}{path}", self.base)).bearer_auth("bn-key")
     }
 
-    /// The path of a list over the last six days. `query` begins with `&`.
+    /// A list within the last six days; the query begins with `&`.
     fn list_path(&self, query: &str) -> String {
         let (from, to) = (epoch().minus(6 * DAY).to_millis_text(), epoch().plus(DAY).to_millis_text());
         format!("/v2/agent/{}/executions?from={from}&to={to}{query}", self.agent())

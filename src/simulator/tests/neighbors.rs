@@ -18,7 +18,7 @@ async fn send(served: &Served, method: reqwest::Method, path: &str, body: &Value
 }
 
 #[tokio::test]
-async fn the_same_seed_gives_the_same_bodies_on_every_path() {
+async fn serves_every_path_that_clients_read_reproducibly() {
     let (one, other) = (Served::start(settings(400)).await, Served::start(settings(400)).await);
     let agent = one.agent();
     let batch =
@@ -43,7 +43,7 @@ async fn the_same_seed_gives_the_same_bodies_on_every_path() {
 }
 
 #[tokio::test]
-async fn the_batches_of_an_agent_have_all_its_rows_with_a_batch() {
+async fn an_agents_batches_have_exactly_its_rows_with_a_batch() {
     let served = Served::start(settings(600)).await;
     let mut listed = BTreeSet::new();
     for batch in read(&served, &format!("/batches/{}/all", served.agent())).await.as_array().unwrap() {

@@ -1,13 +1,12 @@
-//! Lists over HTTP.
+//! The contract over a socket.
 
 use std::collections::HashSet;
 
 use super::*;
 use crate::domain::{Span, Status};
-use crate::simulator::record::Record;
 
 #[tokio::test]
-async fn pages_add_up_to_all_rows() {
+async fn pages_add_up_to_the_truth() {
     let mut settings = settings(333);
     settings.ties = TieOrder::Stable;
     let served = Served::start(settings).await;
@@ -54,7 +53,7 @@ async fn filters_over_http_match_the_truth() {
                 && filters.batch_id.as_ref().is_none_or(|b| row["batch_id"] == b.as_str())
         };
         assert!(!rows.is_empty() && rows.len() < 600 && rows.iter().all(fits), "{query}");
-        // No row that fits is missing.
+        // Every other row does not fit: the filter leaves none out.
         let all = served.walk("").await;
         assert_eq!(all.iter().filter(|row| fits(row)).count(), rows.len(), "{query}");
     }
@@ -62,13 +61,11 @@ async fn filters_over_http_match_the_truth() {
 }
 
 #[tokio::test]
-async fn both_ends_of_a_window_are_inclusive() {
+async fn both_ends_are_inclusive() {
     let served = Served::start(settings(0)).await;
     let at = |micros: i64| Timestamp::from_micros(1_785_000_000_000_000 + micros);
-    let world = &served.simulator.inner.world;
-    let agent = world.agent(served.agent()).unwrap();
-    for (serial, micros) in (0..).zip([-1, 0, 1, 5, 6]) {
-        world.rows(&agent).put(Record::drawn(agent.seed, serial, at(micros).as_micros()));
+    for micros in [-1, 0, 1, 5, 6] {
+        served.simulator.insert(served.agent(), Insertion::at(at(micros))).unwrap();
     }
     let list = |from: Timestamp, to: Timestamp| {
         format!("/v2/agent/{}/executions?from={from}&to={to}", served.agent())

@@ -1,10 +1,10 @@
-//! The content of rows.
+//! The rows, looked at one by one.
 
 use super::*;
 use crate::domain::Span;
 
 #[test]
-fn the_same_seed_gives_the_same_bytes() {
+fn same_seed_same_bytes() {
     let rows = everything(&Simulator::new(settings(400)));
     assert_eq!(rows.len(), 400);
     assert_eq!(rows, everything(&Simulator::new(settings(400))));
@@ -13,7 +13,7 @@ fn the_same_seed_gives_the_same_bytes() {
 }
 
 #[test]
-fn rows_look_like_those_of_upstream() {
+fn rows_look_like_upstreams() {
     let rows = everything(&Simulator::new(settings(2_000)));
     let sizes: Vec<_> = rows.iter().map(|row| row.bytes.len()).collect();
     let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
@@ -68,7 +68,7 @@ async fn live_calls_arrive_and_proceed_with_the_clock() {
     let before = everything(&simulator);
     assert!((60..160).contains(&before.len()), "{} calls", before.len());
     assert!(before.iter().any(|row| !row.status.is_terminal()));
-    // The rows do not depend on earlier requests.
+    // Whoever looks for the first time sees what those who watched see.
     assert_eq!(before, everything(&Simulator::new(live())));
     clock.advance(9 * DAY);
     let later = everything(&simulator);
@@ -76,7 +76,7 @@ async fn live_calls_arrive_and_proceed_with_the_clock() {
 }
 
 #[test]
-fn live_calls_become_visible_after_a_lag() {
+fn all_live_calls_appear_with_a_lag() {
     let clock = ManualClock::at(epoch());
     let plan = AgentPlan { executions: 0, span: DAY, live: Some(Duration::from_secs(10)), name: None };
     let with_lag = |commit_lag| {
@@ -97,7 +97,7 @@ fn live_calls_become_visible_after_a_lag() {
 }
 
 #[test]
-fn fewer_turns_give_smaller_rows_of_the_same_calls() {
+fn fewer_turns_make_smaller_rows_of_the_same_calls() {
     let long = everything(&Simulator::new(settings(300)));
     let short = everything(&Simulator::new(SimulatorSettings { most_turns: 3, ..settings(300) }));
     assert!(long.iter().zip(&short).all(|(a, b)| a.id == b.id && a.status == b.status));
