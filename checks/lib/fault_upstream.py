@@ -143,9 +143,13 @@ class FaultyListener:
         return f"{'https' if self.context else 'http'}://127.0.0.1:{self.port}"
 
     async def open(self) -> None:
-        if self._server is None:
-            options = {"backlog": 512, "reuse_address": True, "limit": 1 << 20, "ssl": self.context}
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, **options)
+        options = {"backlog": 512, "reuse_address": True, "limit": 1 << 20, "ssl": self.context}
+        while self._server is None:
+            try:
+                self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, **options)
+            except OSError:
+                # A process that another thread has just forked still has the socket that was shut.
+                await asyncio.sleep(0.05)
 
     def open_soon(self, seconds: float) -> None:
         async def wait() -> None:

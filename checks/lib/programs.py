@@ -56,6 +56,8 @@ def free_port() -> int:
     while True:
         port = next(PORTS)
         with socket.socket() as listener, contextlib.suppress(OSError):
+            # A process that another thread has just forked may still have this socket when the program binds the port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
             return port
 
