@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::shared::{FoundPiece, Need, ReadAhead, ReadPhase, Reading, WaiterState};
+use super::shared::{FoundPiece, Need, ReadAhead, ReadPhase, ReadState, Reading, WaiterState};
 use super::sink::Ended;
 use crate::domain::{EntrySlice, Timestamp};
 
@@ -50,8 +50,13 @@ impl ReadWaiter {
     /// Sets how many more rows are wanted; `None` for all.
     pub(in crate::engine) fn wants(&self, rows: Option<u64>) {
         let mut state = self.reading.lock();
-        if let Some(waiting) = state.waiters.get_mut(&self.id) {
-            let at = waiting.need.map_or(waiting.at, |need| need.at);
+        let ReadState { waiters, buffer, .. } = &mut *state;
+        if let Some(waiting) = waiters.get_mut(&self.id) {
+            // What it has taken may still be in the buffer, and does not count as rows to come.
+            let taken =
+                buffer.iter().find(|buffered| buffered.is_taken && buffered.span.contains(waiting.at));
+            let below = || taken.map_or(waiting.at, |buffered| buffered.span.from().previous());
+            let at = waiting.need.map_or_else(below, |need| need.at);
             waiting.need = rows.map(|rows| Need { rows, at });
             drop(state);
             self.reading.changed.notify_waiters();
@@ -123,3 +128,7 @@ impl Drop for ReadWaiter {
         self.reading.changed.notify_waiters();
     }
 }
+
+#[cfg(test)]
+#[path = "waiter_tests.rs"]
+mod tests;
