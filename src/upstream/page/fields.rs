@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::domain::MAX_PAGE_SIZE;
@@ -57,8 +57,8 @@ impl<'a> Visitor<'a> for EnvelopeVisitor {
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut envelope = Envelope::default();
-        while let Some(key) = map.next_key_seed(KeySeed)? {
-            match key {
+        while let Some(key) = map.next_key::<&RawValue>()? {
+            match field_name(key).map_err(A::Error::custom)? {
                 FieldName::Data => envelope.data = map.next_value_seed(DataSeed)?,
                 FieldName::HasMore => envelope.has_more = Some(map.next_value()?),
                 FieldName::Total => envelope.total = map.next_value::<&RawValue>()?.get().parse().ok(),
@@ -86,6 +86,11 @@ impl<'a> Visitor<'a> for EnvelopeVisitor {
         }
         Ok(envelope)
     }
+}
+
+/// The name of a key that was taken raw, which refuses control characters; read as bytes, it may have them.
+fn field_name(key: &RawValue) -> Result<FieldName, serde_json::Error> {
+    KeySeed.deserialize(&mut serde_json::Deserializer::from_str(key.get()))
 }
 
 /// Parses an envelope's data without a second pass over its rows.
@@ -263,13 +268,10 @@ impl<'a> Visitor<'a> for ChildrenVisitor {
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut children = Vec::new();
-        while let Some(key) = map.next_key_seed(KeySeed)? {
+        while let Some(key) = map.next_key::<&RawValue>()? {
+            let is_agent = matches!(field_name(key).map_err(A::Error::custom)?, FieldName::AgentId);
             let value = map.next_value()?;
-            children.push(if matches!(key, FieldName::AgentId) {
-                Child::AgentId(value)
-            } else {
-                Child::Other(value)
-            });
+            children.push(if is_agent { Child::AgentId(value) } else { Child::Other(value) });
         }
         Ok(children)
     }

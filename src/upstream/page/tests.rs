@@ -176,6 +176,8 @@ fn other_bodies_are_not_taken_for_empty_pages() {
         r#"{"data":0,"has_more":false}"#,
         r#"{"data":1.5,"has_more":false}"#,
         r#"{"data":false,"has_more":false}"#,
+        "{\"da\u{0}ta\":1,\"data\":[],\"has_more\":false}",
+        "{\"a\\u0041\nb\":1,\"data\":[],\"has_more\":false}",
         r#"{"data":[],"has_more":"false"}"#,
         r#"{"data":[],"has_more":0}"#,
         r#"{"data":[],"has_more":false}{"#,
