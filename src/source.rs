@@ -172,6 +172,24 @@ pub struct RequestContext {
     pub budget_clock: BudgetClock,
 }
 
+#[cfg(test)]
+impl RequestContext {
+    /// A question of its own by a caller with a key, without deadlines and retries.
+    pub(crate) fn for_test(urgency: Urgency) -> Self {
+        Self {
+            caller: Caller::of_key(CredentialId::new([1; 16])),
+            question: QuestionId::unique(),
+            urgency,
+            deadline: None,
+            budget_wait: None,
+            retry_for: Duration::ZERO,
+            trace: Trace::default(),
+            sent: SentAt::default(),
+            budget_clock: BudgetClock::default(),
+        }
+    }
+}
+
 /// Measures how long the requests of one question waited for the rate budget while none of them was under
 /// way. A stream's next row may exceed its deadline by this time.
 #[derive(Clone, Debug, Default)]

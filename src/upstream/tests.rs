@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::domain::{Caller, CallerId, CredentialId, Filters, PeerGroup, Rounding, Span, Timestamp};
-use crate::source::{BudgetClock, QuestionId, SentAt, Trace, Urgency};
+use crate::source::{Trace, Urgency};
 use crate::telemetry::BreakerState;
 use crate::upstream::stats::RequestOutcome;
 
@@ -111,14 +111,9 @@ fn agent() -> AgentId {
 fn context(retry_for: Duration) -> RequestContext {
     RequestContext {
         caller: Caller { id: CallerId::Token([1; 16]), peer: PeerGroup::Unknown },
-        question: QuestionId::unique(),
-        urgency: Urgency::Cold,
-        deadline: None,
-        budget_wait: None,
         retry_for,
         trace: Trace { parent: Some("00-aa-bb-01".into()), state: Some("k=v".into()) },
-        sent: SentAt::default(),
-        budget_clock: BudgetClock::default(),
+        ..RequestContext::for_test(Urgency::Cold)
     }
 }
 

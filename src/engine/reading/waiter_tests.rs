@@ -1,13 +1,11 @@
-use std::time::Duration;
-
 use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::domain::{Caller, CredentialId, Digest, Entry, FilterFacts, NewRow, Row, Span};
+use crate::domain::{Digest, Entry, FilterFacts, NewRow, Row, Span};
 use crate::engine::reading::shared::{Keep, Purpose};
 use crate::engine::reading::sink::PagesAsked;
-use crate::source::{BudgetClock, QuestionId, RequestContext, SentAt, Trace, Urgency};
+use crate::source::{RequestContext, Urgency};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(second * 1_000_000)
@@ -18,17 +16,7 @@ fn span(from: i64, to: i64) -> Span {
 }
 
 fn reading() -> Arc<Reading> {
-    let context = RequestContext {
-        caller: Caller::of_key(CredentialId::new([1; 16])),
-        question: QuestionId::unique(),
-        urgency: Urgency::Refresh,
-        deadline: None,
-        budget_wait: None,
-        retry_for: Duration::ZERO,
-        trace: Trace::default(),
-        sent: SentAt::default(),
-        budget_clock: BudgetClock::default(),
-    };
+    let context = RequestContext::for_test(Urgency::Refresh);
     let in_flight = Arc::new(Semaphore::new(1));
     Reading::new(span(0, 100), Purpose::Fill, None, Keep::Yes, false, context, None, in_flight, 4)
 }

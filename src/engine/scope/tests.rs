@@ -3,12 +3,12 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::{
-    AgentId, Caller, ColumnId, Credential, CredentialId, Digest, Entry, EntryIndex, FilterFacts, Filters,
-    NumberCell, Row, ValueColumn,
+    AgentId, ColumnId, Credential, CredentialId, Digest, Entry, EntryIndex, FilterFacts, Filters, NumberCell,
+    Row, ValueColumn,
 };
 use crate::engine::freshness::Membership;
 use crate::engine::terms::AskedAt;
-use crate::source::{BudgetClock, QuestionId, RequestContext, SentAt, Trace, Urgency};
+use crate::source::{RequestContext, Urgency};
 use crate::store::EntryKey;
 use crate::store::testing::MapStore;
 
@@ -38,17 +38,7 @@ fn piece(span: Span, rows: Vec<NewRow>, asked: i64) -> Piece {
 
 /// Puts what a reading of the history brought into a scope.
 fn keep(scope: &Scope, store: &dyn Store, rows: Vec<NewRow>, read: i64) {
-    let context = RequestContext {
-        caller: Caller::of_key(CredentialId::new([1; 16])),
-        question: QuestionId::unique(),
-        urgency: Urgency::Refresh,
-        deadline: None,
-        budget_wait: None,
-        retry_for: Duration::ZERO,
-        trace: Trace::default(),
-        sent: SentAt::default(),
-        budget_clock: BudgetClock::default(),
-    };
+    let context = RequestContext::for_test(Urgency::Refresh);
     let in_flight = Arc::new(Semaphore::new(1));
     let reading = Reading::new(history(), Purpose::Fill, None, Keep::Yes, false, context, None, in_flight, 1);
     let policy = Policy {

@@ -25,9 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::domain::Caller;
-
-use crate::source::{BudgetClock, Deadline, QuestionId, RequestContext, SentAt, Trace, Urgency};
+use crate::source::{Deadline, QuestionId, RequestContext, Urgency};
 use crate::upstream::retry::{Cause, RetryBudget, RetryLimits, Tries};
 use crate::upstream::settings::{Fraction, Rate, RateScope};
 
@@ -197,21 +195,13 @@ impl ScenarioWorld {
     /// Reads one page with all its attempts, and returns whether it succeeded.
     async fn page(&self, load: &Load, question: QuestionId) -> bool {
         let deadline = load.patience_ms.map(|ms| Deadline::at(Instant::now() + Duration::from_millis(ms)));
-        let context = RequestContext {
-            caller: Caller::of_key(CredentialId::new([1; 16])),
-            question,
-            urgency: match load.urgency {
-                WantedUrgency::Refresh => Urgency::Refresh,
-                WantedUrgency::Cold => Urgency::Cold,
-                WantedUrgency::Renewal => Urgency::Renewal,
-            },
-            deadline,
-            budget_wait: None,
-            retry_for: Duration::from_secs(50),
-            trace: Trace::default(),
-            sent: SentAt::default(),
-            budget_clock: BudgetClock::default(),
+        let urgency = match load.urgency {
+            WantedUrgency::Refresh => Urgency::Refresh,
+            WantedUrgency::Cold => Urgency::Cold,
+            WantedUrgency::Renewal => Urgency::Renewal,
         };
+        let retry_for = Duration::from_secs(50);
+        let context = RequestContext { question, deadline, retry_for, ..RequestContext::for_test(urgency) };
         let asker = PassRequest {
             credential: CredentialId::new([1; 16]),
             agent: AgentId::new(Uuid::from_u128(load.agent)),

@@ -3,9 +3,7 @@ use std::num::NonZeroU32;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::domain::Caller;
-
-use crate::source::{BudgetClock, Deadline, QuestionId, RequestContext, SentAt, Trace, Urgency};
+use crate::source::{Deadline, QuestionId, RequestContext, Urgency};
 use crate::telemetry::BreakerState;
 use crate::upstream::settings::{Fraction, Rate, RateScope};
 
@@ -20,17 +18,7 @@ pub(super) fn gate(count: u32, per: Duration, concurrency: usize) -> Gate {
 }
 
 pub(super) fn context(urgency: Urgency) -> RequestContext {
-    RequestContext {
-        caller: Caller::of_key(CredentialId::new([1; 16])),
-        question: QuestionId::unique(),
-        urgency,
-        deadline: None,
-        budget_wait: None,
-        retry_for: Duration::ZERO,
-        trace: Trace::default(),
-        sent: SentAt::default(),
-        budget_clock: BudgetClock::default(),
-    }
+    RequestContext::for_test(urgency)
 }
 
 pub(super) fn asker(context: &RequestContext) -> PassRequest<'_> {
