@@ -290,13 +290,13 @@ impl Reader<'_> {
                     self.page(PageOf { span: asked, number, size }, dates, sink).await?;
                 let (total, is_empty) = (page.total, page.rows.is_empty());
                 page.total = page.total.filter(|_| !self.subject.filters.can_change());
-                let beliefs = self.learned.beliefs();
-                let has_more = beliefs.says_more(&page) && !is_empty;
+                let has_more = self.learned.beliefs().says_more(&page) && !is_empty;
                 rounds.take(page, asked_at);
-                match (is_in_doubt, rounds.repeats() == 0) {
-                    (true, true) => self.learned.disbelieve_has_more(),
-                    (true, false) => self.learned.disbelieve_total(),
-                    (false, _) => {}
+                if is_in_doubt {
+                    match rounds.repeats() {
+                        0 => self.learned.disbelieve_has_more(),
+                        _ => self.learned.disbelieve_total(),
+                    }
                 }
                 // A page that says that it is the last one, although there are more rows by its total.
                 is_in_doubt =

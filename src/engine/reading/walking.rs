@@ -110,12 +110,15 @@ impl Reader<'_> {
             self.is_smaller(rows, asked, dates, sink).await?;
             return Ok(Second::Smaller);
         }
-        match (second.rows.is_empty(), promises) {
-            (true, _) if promises || is_silent => self.learned.disbelieve_has_more(),
-            (false, true) => return Err(inconsistent(asked, REPEATS)),
+        if second.rows.is_empty() && (promises || is_silent) {
+            self.learned.disbelieve_has_more();
+        } else if promises {
+            return Err(inconsistent(asked, REPEATS));
+        } else if is_silent && second.rows.len() == rows {
             // The number of a page means nothing: the list is on one page.
-            (false, false) if is_silent && second.rows.len() == rows => self.learned.disbelieve_numbers(),
-            (_, false) | (true, true) => return Ok(Second::Missing),
+            self.learned.disbelieve_numbers();
+        } else {
+            return Ok(Second::Missing);
         }
         Ok(if lacks { Second::Missing } else { Second::Fits })
     }
