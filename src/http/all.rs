@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::App;
 use super::authorized::{AuthorizedRequest, ResponseShape};
 use super::body::{StreamEnd, Streamed, WholeBody, end_record, envelope, events};
-use super::negotiate::{Codings, FOR_ROWS};
+use super::negotiate::{Codings, FOR_ROWS, set_coding};
 use super::params::invalid;
 use super::places::ResponsePlace;
 use super::present::{self, HeaderState};
@@ -296,12 +296,6 @@ pub(super) async fn write_whole(
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     *response.body_mut() = body;
     Ok(response)
-}
-
-pub(super) fn set_coding(response: &mut Response, coding: Coding) {
-    if coding == Coding::Gzip {
-        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
 }
 
 #[cfg(test)]

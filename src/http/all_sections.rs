@@ -12,12 +12,13 @@ use http::header;
 use tokio::time::Instant;
 
 use super::App;
-use super::all::{AllRequest, Delivery, set_coding, write_whole};
+use super::all::{AllRequest, Delivery, write_whole};
 use super::authorized::{AuthorizedAgents, section_problem};
 use super::body::{
     BodySection, Event, SectionEvent, StreamEnd, Streamed, WholeBody, envelope, section_line,
     sections_end_record,
 };
+use super::negotiate::set_coding;
 use super::places::ResponsePlace;
 use super::present::{self, HeaderState};
 use super::problem::{ErrorRenderer, Problem};

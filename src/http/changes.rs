@@ -16,12 +16,12 @@ use tokio::time::Instant;
 
 use super::App;
 use super::access_log::RequestLog;
-use super::all::{Delivery, set_coding, write_whole};
+use super::all::{Delivery, write_whole};
 use super::authorized::{AuthorizedRequest, ResponseShape};
 use super::body::{Streamed, WholeBody, events};
 use super::changes_body::{FollowedResponse, NoOutcome, changed, changes_envelope, gone, last_lines};
 use super::changes_params::ChangesParams;
-use super::negotiate::FOR_CHANGES;
+use super::negotiate::{FOR_CHANGES, set_coding};
 use super::params::invalid;
 use super::places::ResponsePlace;
 use super::present::{self, HeaderState};

@@ -12,12 +12,13 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::App;
-use super::all::{Delivery, set_coding, write_whole};
+use super::all::{Delivery, write_whole};
 use super::all_sections::{NOBODY, begin, section_events};
 use super::authorized::{AuthorizedAgents, RequestedAgents, ResponseShape};
 use super::body::{BodySection, Streamed, WholeBody, section_line};
 use super::changes::ChangesRequest;
 use super::changes_body::{FollowedResponse, NoOutcome, changed, changes_head, gone, last_lines};
+use super::negotiate::set_coding;
 use super::places::ResponsePlace;
 use super::present::{self, HeaderState};
 use super::problem::Problem;

@@ -19,9 +19,8 @@ use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use sha2::{Digest as _, Sha256};
 
-use super::all::set_coding;
 use super::fields;
-use super::negotiate::Codings;
+use super::negotiate::{Codings, set_coding};
 use super::params;
 use super::problem::Problem;
 use crate::encode::Coding;
@@ -131,7 +130,7 @@ fn respond(name: &str, headers: &HeaderMap) -> Result<Response, Problem> {
     let encoded = file.encoded.get_or_init(|| EncodedFile::of(file.content));
     let mut response = HEADERS.into_response();
     response.headers_mut().insert(header::ETAG, encoded.etag.clone());
-    if encoded.etag.to_str().is_ok_and(|etag| fields::names_etag(headers, etag)) {
+    if fields::names_etag(headers, encoded.etag.to_str().ok()) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }

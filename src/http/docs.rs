@@ -12,8 +12,7 @@ use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::OPENAPI;
-use super::all::set_coding;
-use super::negotiate::Codings;
+use super::negotiate::{Codings, set_coding};
 use super::problem::Problem;
 use crate::encode::Coding;
 

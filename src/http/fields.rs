@@ -57,12 +57,16 @@ pub(crate) fn members<'a>(headers: &'a HeaderMap, field: &str) -> Vec<&'a str> {
     members
 }
 
-/// Whether `If-None-Match` contains an entity tag, by weak comparison (RFC 9110 section 13.1.2).
-pub(crate) fn names_etag(headers: &HeaderMap, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
-    let own = opaque(etag);
+/// Whether `If-None-Match` contains the response's entity tag, if it has one, by weak comparison, or is `*` (RFC 9110
+/// section 13.1.2).
+pub(crate) fn names_etag(headers: &HeaderMap, etag: Option<&str>) -> bool {
+    let own = etag.map(opaque);
     let members = members(headers, header::IF_NONE_MATCH.as_str());
-    members.into_iter().any(|member| member == "*" || opaque(member) == own)
+    members.into_iter().any(|member| member == "*" || Some(opaque(member)) == own)
+}
+
+fn opaque(etag: &str) -> &str {
+    etag.strip_prefix("W/").unwrap_or(etag)
 }
 
 fn split_outside_quotes(text: &str, separator: char) -> (&str, Option<&str>) {

@@ -1,4 +1,5 @@
-use http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, header};
 
 use super::fields;
 use super::problem::{Code, Problem};
@@ -122,6 +123,13 @@ impl Codings {
     pub(crate) fn for_length(self, length: u64) -> Coding {
         const WORTH_IT: u64 = 1024;
         if length < WORTH_IT && self.accepts_identity { Coding::Identity } else { self.preferred }
+    }
+}
+
+/// Names the coding of a response's body in `Content-Encoding`.
+pub(super) fn set_coding(response: &mut Response, coding: Coding) {
+    if coding == Coding::Gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
 }
 

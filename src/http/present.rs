@@ -45,7 +45,7 @@ impl Etag {
 
     /// Whether `If-None-Match` contains it.
     pub(super) fn is_known_to(&self, headers: &HeaderMap) -> bool {
-        fields::names_etag(headers, &self.0)
+        fields::names_etag(headers, Some(&self.0))
     }
 }
 

@@ -251,7 +251,7 @@ fn etag(body: &[u8]) -> String {
 fn is_known(asked: &HeaderMap, answer: &HeaderMap) -> bool {
     if asked.contains_key(header::IF_NONE_MATCH) {
         let own = answer.get(header::ETAG).and_then(|tag| tag.to_str().ok());
-        return fields::names_etag(asked, own.unwrap_or_default());
+        return fields::names_etag(asked, own);
     }
     // Compared as text: only a date that was sent from here is meaningful.
     let since = asked.get(header::IF_MODIFIED_SINCE);
