@@ -86,19 +86,19 @@ mod tests {
     use super::*;
 
     proptest! {
-            #[test]
-            fn a_name_has_one_spelling(bytes in any::<[u8; 16]>()) {
-                let name = RecordName::from_bytes(bytes);
-                let text = name.to_string();
-                prop_assert_eq!(text.len(), 32);
-                prop_assert_eq!(text.parse(), Ok(name));
-            }
+        #[test]
+        fn a_name_has_one_spelling(bytes in any::<[u8; 16]>()) {
+            let name = RecordName::from_bytes(bytes);
+            let text = name.to_string();
+            prop_assert_eq!(text.len(), 32);
+            prop_assert_eq!(text.parse(), Ok(name));
+        }
 
-            #[test]
-    fn parses_no_other_spelling(text in "\\PC{0,40}|[0-9a-fA-F+]{30,34}") {
-                if let Ok(name) = text.parse::<RecordName>() {
-                    prop_assert_eq!(name.to_string(), text);
-                }
+        #[test]
+        fn parses_no_other_spelling(text in "\\PC{0,40}|[0-9a-fA-F+]{30,34}") {
+            if let Ok(name) = text.parse::<RecordName>() {
+                prop_assert_eq!(name.to_string(), text);
             }
         }
+    }
 }

@@ -193,7 +193,8 @@ proptest! {
 
     #[test]
     fn extracts_slices_of_the_row(row in row(), paths in paths()) {
-        let paths: Vec<_> = paths.iter().flat_map(|path| list::only_paths(list::parse(&[path], 1).unwrap()).unwrap()).collect();
+        let parse = |path| list::only_paths(list::parse(&[path], 1).unwrap()).unwrap();
+        let paths: Vec<_> = paths.iter().flat_map(parse).collect();
         let extractor = extract::Extractor::new(&paths);
         let range = row.as_bytes().as_ptr_range();
         for path in &paths {

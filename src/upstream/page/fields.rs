@@ -88,7 +88,7 @@ impl<'a> Visitor<'a> for EnvelopeVisitor {
     }
 }
 
-/// The name of a key that was taken raw, which refuses control characters; read as bytes, it may have them.
+/// The name of a raw key. Reading it raw refuses control characters, which are not JSON; reading it as bytes does not.
 fn field_name(key: &RawValue) -> Result<FieldName, serde_json::Error> {
     KeySeed.deserialize(&mut serde_json::Deserializer::from_str(key.get()))
 }
