@@ -177,7 +177,8 @@ def test_a_stream_that_fails_ends_with_a_verdict_and_a_break(agent_of, upstream)
     got = lines(body)
     verdict = json.loads(got.pop())["@end"]
     assert verdict["complete"] is False and verdict["count"] == len(got) < 2_000
-    assert verdict["error"]["code"] == "upstream_unavailable"
+    # On a busy machine the deadline may cut off the last attempt before its 500 arrives.
+    assert verdict["error"]["code"] in ("upstream_unavailable", "upstream_timeout")
     newest = sorted(rows, key=lambda row: -row.created)[: len(got)]
     assert_same(got, newest)
 
