@@ -34,11 +34,6 @@ impl DueGroup {
     pub(super) fn is_dense(&self) -> bool {
         self.due.len() * 5 >= self.rows * 4
     }
-
-    /// Sorts groups with doubted rows first, and then those that were read first.
-    pub(super) fn urgency(&self) -> Option<(bool, Timestamp)> {
-        self.due.iter().map(|due| (!due.is_doubted, due.read_at)).min()
-    }
 }
 
 /// A row that no request covers yet.

@@ -14,10 +14,8 @@ use crate::engine::terms::Freshness;
 /// The most rows that a re-read is planned to return: a page, less the rows that may have been added since.
 pub(super) const ROWS_A_QUESTION: usize = 40;
 
-/// The most requests that a question spends on rows that are far apart.
-const MAX_SPARSE: usize = 8;
-
-/// The most groups that are considered together, longest unread first: many times what one question may read.
+/// The most groups that are considered together. The search takes time by the square of their number, and a probe reaches only
+/// those near by.
 const MOST_COVERED: usize = 256;
 
 /// A group with at most this many due rows is sparse: a probe may serve it better.
@@ -294,38 +292,24 @@ impl<'a> Survey<'a> {
         self.aging.get(position).copied().filter(|segment| segment.contains(instant))
     }
 
-    /// Removes the groups that probes serve better and returns the probes. Limits both, and prefers the
-    /// longest unread.
+    /// Removes the groups that probes serve better and returns the probes.
     fn probes(&mut self) -> Vec<Probe> {
         let is_sparse = |group: &DueGroup| !group.is_head && group.due.len() <= SPARSE_ROWS;
-        let (mut sparse, dense): (Vec<DueGroup>, Vec<DueGroup>) =
+        let (sparse, dense): (Vec<DueGroup>, Vec<DueGroup>) =
             std::mem::take(&mut self.groups).into_iter().partition(is_sparse);
         self.groups = dense;
-        sparse.sort_by_key(DueGroup::urgency);
-        for left_out in sparse.iter().skip(MOST_COVERED).flat_map(|group| &group.due) {
-            self.known(left_out.read_at, self.policy.ttl(Class::Live));
-        }
-        sparse.truncate(MOST_COVERED);
-        sparse.sort_by_key(|group| std::cmp::Reverse(group.span.to()));
+        let mut probes = Vec::new();
         // Another probe would not return a row that has left its status.
         let may_be_asked = |status: &&Status| !status.is_terminal() && self.context.probing.allows(status);
-        let (mut read, mut probes) = cover(
-            &sparse,
-            |due| due.status.as_ref().filter(|_| !due.is_doubted).filter(may_be_asked),
-            self.window,
-        );
-        probes.sort_by_key(|probe| probe.oldest_read_at);
-        for left_out in probes.iter().skip(MAX_SPARSE) {
-            self.known(left_out.oldest_read_at, self.policy.ttl(Class::Live));
+        for near in sparse.chunks(MOST_COVERED) {
+            let (read, found) = cover(
+                near,
+                |due| due.status.as_ref().filter(|_| !due.is_doubted).filter(may_be_asked),
+                self.window,
+            );
+            self.groups.extend(read);
+            probes.extend(found);
         }
-        probes.truncate(MAX_SPARSE);
-        read.sort_by_key(DueGroup::urgency);
-        let most = MAX_SPARSE - probes.len();
-        for left_out in read.iter().skip(most).flat_map(|group| &group.due) {
-            self.known(left_out.read_at, self.policy.ttl(Class::Live));
-        }
-        read.truncate(most);
-        self.groups.extend(read);
         probes
     }
 }
