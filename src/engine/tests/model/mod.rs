@@ -43,6 +43,7 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
     };
     let chronicle = RefCell::new(Chronicle::default());
     let (digests, clients) = (RefCell::default(), ModelClients::default());
+    let mut has_moved = false;
     for (number, step) in case.steps.iter().enumerate() {
         let turn = number % rigs.len();
         let rig = &rigs[turn];
@@ -72,10 +73,13 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
                     }
                 };
                 let (answers, ()) = tokio::join!(answers, changing);
+                has_moved |= meanwhile.is_some();
+                let may_contradict = has_moved && case.totals == ScriptTotals::Unsteady;
                 for asking in answers {
                     match &asking.answer {
                         None => {}
                         Some(Ok(rows)) => chronicle.borrow().check(&asking, rows, &settings, case)?,
+                        Some(Err(AskError::Inconsistent { .. })) if may_contradict => {}
                         Some(Err(error)) => prop_assert!(is_excused(rig, error), "{error}"),
                     }
                 }
@@ -120,7 +124,8 @@ fn is_hidden(case: &Case, step: &ModelStep) -> bool {
         && matches!(step, ModelStep::Delete { .. } | ModelStep::DeleteBatch { .. })
 }
 
-/// Whether an answer failed because of upstream, and its error says so.
+/// Whether an answer failed because of upstream, and its error says so. A list that moves while it is read and whose totals
+/// fluctuate may also contradict itself for longer than it is tried again.
 fn is_excused(rig: &Rig, error: &AskError) -> bool {
     let world = rig.script.world();
     let is_scripted = |detail: &str| detail == "scripted" && world.refuse.is_some();
