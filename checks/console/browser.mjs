@@ -18,6 +18,7 @@ const NETWORK_NOISE = /Failed to load resource/;
 export async function withPage({ url, key, browserOptions = {} }, scenario) {
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    timeout: 120_000,
     args: ["--no-sandbox", "--js-flags=--expose-gc", "--enable-precise-memory-info"],
   });
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...browserOptions });
@@ -37,7 +38,7 @@ export async function withPage({ url, key, browserOptions = {} }, scenario) {
   });
   page.on("request", (request) => seen.requests.push(request));
   page.on("response", (response) => seen.responses.push(response));
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(60_000);
   try {
     await scenario(page, seen);
     for (const request of seen.requests) {

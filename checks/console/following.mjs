@@ -1,6 +1,7 @@
 // Scenarios of rows that change while the page is open. `control` is the address at which test_console_rows.py changes them.
 
 import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
 import { accessible, ask, inState, withKey, withPage } from "./browser.mjs";
 import { idle } from "./steps.mjs";
 
@@ -71,8 +72,8 @@ async function hasRows(page, { url, key, agent }) {
   return data;
 }
 
-/** Where the current call is. */
-async function current(page) {
+/** Where the current call is drawn. */
+async function place(page) {
   return page.evaluate(() => {
     const grid = document.querySelector(".grid");
     const row = grid.querySelector(".row.current");
@@ -84,6 +85,17 @@ async function current(page) {
       hasFocus: document.activeElement === grid,
     };
   });
+}
+
+/** Where the current call is, once the table has been drawn and does not move any more. */
+async function current(page) {
+  let [before, now] = [null, await place(page)];
+  for (let left = 300; left > 0; left -= 1) {
+    if (now.isActive && now.hasFocus && isDeepStrictEqual(before, now)) break;
+    await page.evaluate(() => new Promise(requestAnimationFrame).then(() => new Promise(requestAnimationFrame)));
+    [before, now] = [now, await place(page)];
+  }
+  return now;
 }
 
 /** Counts how often something is announced from now on. */
@@ -232,10 +244,10 @@ export async function brokenChanges({ url, key, agent, control }) {
       assert.match(told, /Table out of date/);
       assert.match(told, /Request id|r-7/);
       assert.equal(await page.getByRole("grid").getAttribute("aria-rowcount"), count);
+      await accessible(page, "table out of date");
       await page.unroute(isFollowing);
     }
     assert.equal(cursors.size, 1, "the cursor moved on");
-    await accessible(page, "table out of date");
     await page.getByRole("button", { name: "Try now" }).click();
     await inState(page, "complete");
     await idle(page);

@@ -9,7 +9,7 @@ from programs import KEY, ROOT, clean_environment
 from tools import tool
 
 SCENARIOS = ROOT / "checks/console/scenarios.mjs"
-SECONDS = 90
+SECONDS = 240
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 def wait_until(
     condition: Callable[[], Result],
-    seconds: float = 20,
+    seconds: float = 40,
     every: float = 0.05,
     describe: Callable[[], object] = lambda: "the condition does not hold",
 ) -> Result:

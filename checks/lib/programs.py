@@ -24,7 +24,7 @@ ENVIRONMENT = dict(os.environ)
 # requests iterates over it with every request, to look for proxies. All servers of the checks are on this machine.
 requests.sessions.get_environ_proxies = requests.utils.get_environ_proxies = lambda url, no_proxy=None: {}
 KEY = "bn-check"
-START_SECONDS = 20
+START_SECONDS = 60
 
 
 def clean_environment(**more: str) -> dict[str, str]:

@@ -79,8 +79,11 @@ def test_unknown_callers_that_hang_up_leave_nothing_behind(served, upstream, how
 def test_a_known_key_with_made_up_agents_leaves_nothing_behind(served, upstream):
     agent, rows, tasks = served
     made_up = [replace(one, key=agent.key) for one in strangers(3 * CROWD)]
+    # So slow that few requests are sent while the callers are still there.
+    upstream.latency = 5
     come_and_go(agent.program, made_up, "HTTP/2")
     ends(agent.program, tasks)
+    upstream.latency = 0.3
     # Requests in flight when they left, and few more.
     assert len([seen for seen in upstream.log if agent.id not in seen.path]) < CROWD
     other = replace(agent, id=str(uuid.uuid4()))

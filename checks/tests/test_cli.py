@@ -85,7 +85,7 @@ def test_help_lists_defaults_and_variables(command):
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_gracefully(gateway, upstream, how):
     program = gateway(upstream.url)
-    assert program.stop(how, seconds=5) == 0
+    assert program.stop(how) == 0
 
 
 def test_a_drain_finishes_what_is_in_flight(agent_of, upstream):
@@ -100,16 +100,16 @@ def test_a_drain_finishes_what_is_in_flight(agent_of, upstream):
         body += b"".join(pieces)
     verdict = json.loads(lines(body)[-1])["@end"]
     assert verdict["complete"] is True and verdict["count"] == 1_000
-    assert program.process.wait(10) == 0
+    assert program.process.wait(20) == 0
 
 
 def test_readiness_fails_before_the_listener_closes(gateway, upstream):
-    program = gateway(upstream.url, "--drain-delay", "3s")
+    program = gateway(upstream.url, "--drain-delay", "10s")
     assert requests.get(f"{program.admin}/livez", timeout=5).status_code == 200
     program.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: requests.get(f"{program.admin}/readyz", timeout=5).status_code != 200, 2, every=0.02)
+    wait_until(lambda: requests.get(f"{program.admin}/readyz", timeout=5).status_code != 200, every=0.02)
     assert requests.get(f"{program.url}/openapi.yaml", timeout=5).status_code == 200
-    assert program.process.wait(10) == 0
+    assert program.process.wait(40) == 0
 
 
 def test_readiness_does_not_depend_on_upstream(gateway):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from answers import whole
+from polling import wait_until
 from rows import SECOND, Row, make_rows, micros_of, now
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
@@ -44,14 +45,18 @@ def test_a_wrong_clock_and_a_changed_clock_lose_no_row(agent_of, upstream, tmp_p
     agent = agent_of(make_rows(240, 20) + fresh(60, HOUR), *FLAGS, days=21, **faked)
     known = upstream.agents[agent.id]
 
-    def assert_all() -> None:
+    def has_all() -> bool:
         asked = now()
         answer = agent.ask()
         rows = whole(answer)
         as_of = micros_of(json.loads(answer.content)["as_of"])
         assert asked - 30 * SECOND <= as_of <= now(), f"as_of is {(as_of - now()) / SECOND:.0f} s from upstream's time"
-        assert len(rows) == sum(row.created <= as_of for row in known.rows)
-        assert len(rows) == len(known.rows)
+        assert len(rows) >= sum(row.created <= as_of for row in known.rows)
+        return as_of >= max(row.created for row in known.rows) and len(rows) == len(known.rows)
+
+    def assert_all() -> None:
+        # What is learned of upstream's clock from a slow response may be some seconds wrong.
+        wait_until(has_all, every=0.5)
         assert len(agent.lines()) == len(known.rows)
 
     assert_all()
@@ -66,8 +71,10 @@ def test_a_wrong_clock_and_a_changed_clock_lose_no_row(agent_of, upstream, tmp_p
 
 def test_without_upstreams_date_as_of_is_a_minute_ago(agent_of, upstream):
     upstream.without_date = True
-    agent = agent_of(make_rows(60, 3) + fresh(10, 50), *FLAGS, days=4)
+    rows = make_rows(60, 3) + fresh(10, 50)
+    agent = agent_of(rows, *FLAGS, days=4)
+    asked = now()
     answer = agent.ask()
     as_of = micros_of(json.loads(answer.content)["as_of"])
-    assert 59 <= (now() - as_of) / SECOND <= 75
-    assert len(whole(answer)) == 60
+    assert asked - 75 * SECOND <= as_of <= now() - 59 * SECOND
+    assert len(whole(answer)) >= sum(row.created <= as_of for row in rows) >= 60

@@ -43,7 +43,7 @@ def test_sends_upstream_only_parameters_that_every_version_accepts(agent_of, ups
 
 def test_the_fan_out_is_as_configured(agent_of, upstream):
     agent = agent_of(make_rows(1_000, 6), "--fan-out", "3")
-    upstream.latency = 0.02
+    upstream.latency = 0.2
     agent.rows()
     assert 2 <= upstream.most_in_flight <= 3
 

@@ -109,7 +109,7 @@ def test_an_agent_is_a_uuid(shared, id):
 
 
 def test_distinguishes_failures_of_upstream(agent_of, upstream):
-    agent = agent_of(make_rows(60, 3), "--request-deadline", "3s", "--upstream-timeout", "1s")
+    agent = agent_of(make_rows(60, 3), "--request-deadline", "20s", "--upstream-timeout", "8s")
     upstream.script.extend([(500, {}, b'{"message":"database down"}')] * 1_000)
     failed = agent.ask()
     document = problem(failed, 502, "upstream_unavailable")
@@ -120,7 +120,7 @@ def test_distinguishes_failures_of_upstream(agent_of, upstream):
 
 
 def test_reports_a_body_that_is_not_a_page(agent_of, upstream):
-    agent = agent_of(make_rows(60, 3), "--request-deadline", "3s")
+    agent = agent_of(make_rows(60, 3), "--request-deadline", "20s")
     upstream.script.extend([(200, {"Content-Type": "application/json"}, b'{"error":"try later"}')] * 1_000)
     problem(agent.ask(), 502, "upstream_malformed")
 
@@ -133,14 +133,14 @@ def test_reports_a_silent_upstream(agent_of, upstream):
 
 
 def test_a_refused_request_carries_upstreams_message(agent_of, upstream):
-    agent = agent_of(make_rows(60, 3), "--request-deadline", "3s")
+    agent = agent_of(make_rows(60, 3), "--request-deadline", "20s")
     upstream.script.extend([(422, {}, b'{"detail":[{"loc":["query","status"],"msg":"not a status"}]}')] * 100)
     document = problem(agent.ask("status=odd"), 400, "invalid_request")
     assert document["upstream"]["status"] == 422 and "not a status" in document["upstream"]["message"]
 
 
 def test_reports_an_upstream_that_is_down(gateway):
-    base = gateway(f"http://127.0.0.1:{free_port()}", "--request-deadline", "2s").url
+    base = gateway(f"http://127.0.0.1:{free_port()}", "--request-deadline", "20s").url
     agent = Agent(base, "00000000-0000-4000-8000-000000000000", "bn-check")
     problem(agent.ask(), 502, "upstream_unavailable")
 
@@ -148,7 +148,7 @@ def test_reports_an_upstream_that_is_down(gateway):
 def test_keeps_proven_rows_after_the_deadline(agent_of, upstream):
     rows = make_rows(3_000, 60)
     upstream.latency = 0.3
-    agent = agent_of(rows, "--request-deadline", "1s", "--fan-out", "2", "--live-ttl", "10m", days=61)
+    agent = agent_of(rows, "--request-deadline", "3s", "--fan-out", "2", "--live-ttl", "10m", days=61)
     seen = []
     for _ in range(40):
         answer = agent.ask()
@@ -164,19 +164,23 @@ def test_keeps_proven_rows_after_the_deadline(agent_of, upstream):
 
 def test_a_stream_that_fails_ends_with_a_verdict_and_a_break(agent_of, upstream):
     rows = make_rows(2_000, 60)
-    upstream.latency = 0.02
-    agent = agent_of(rows, "--fan-out", "1", "--request-deadline", "2s", "--upstream-timeout", "1s", days=61)
+    agent = agent_of(rows, "--fan-out", "1", "--request-deadline", "6s", "--upstream-timeout", "5s", days=61)
+    middle = now() - 30 * DAY
+
+    def fail_what_is_old(upstream, query):
+        if micros_of(query["from"]) < middle:
+            raise RuntimeError("this part can't be had")
+
+    upstream.before_page = fail_what_is_old
     answer = requests.get(f"{agent.url}?end_record=true&format=ndjson", headers=agent.headers, stream=True, timeout=60)
     assert answer.status_code == 200
     body = b""
     with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)):
         for chunk in answer.iter_content(None):
-            if not body:
-                upstream.script.extend([(500, {}, b"{}")] * 1_000)
             body += chunk
     got = lines(body)
     verdict = json.loads(got.pop())["@end"]
-    assert verdict["complete"] is False and verdict["count"] == len(got) < 2_000
+    assert verdict["complete"] is False and 0 < verdict["count"] == len(got) < 2_000
     # On a busy machine the deadline may cut off the last attempt before its 500 arrives.
     assert verdict["error"]["code"] in ("upstream_unavailable", "upstream_timeout")
     newest = sorted(rows, key=lambda row: -row.created)[: len(got)]
@@ -185,7 +189,7 @@ def test_a_stream_that_fails_ends_with_a_verdict_and_a_break(agent_of, upstream)
 
 def test_a_lenient_response_names_the_missing_parts(agent_of, upstream):
     rows = make_rows(300, 13)
-    agent = agent_of(rows, "--request-deadline", "4s", "--upstream-timeout", "1s", days=14)
+    agent = agent_of(rows, "--request-deadline", "8s", "--upstream-timeout", "5s", days=14)
     middle = now() - 7 * DAY - DAY // 2
 
     def fail_what_is_old(upstream, query):
@@ -207,7 +211,7 @@ def test_a_lenient_response_names_the_missing_parts(agent_of, upstream):
 
     upstream.before_page = lambda upstream, query: None
     # The circuit breaker may take a while to close.
-    answer = wait_until(lambda: (answer := agent.ask()).status_code == 200 and answer, 30, every=0.2)
+    answer = wait_until(lambda: (answer := agent.ask()).status_code == 200 and answer, 90, every=0.2)
     assert_same(whole(answer), rows)
 
 
@@ -243,7 +247,7 @@ def test_requests_fail_at_once_with_the_reason_while_upstream_is_down(agent_of, 
         refused = unread.ask()
         return time.monotonic() - began < 1.5
 
-    wait_until(fails_at_once, 60)
+    wait_until(fails_at_once, 120)
     document = problem(refused, 502, "upstream_unavailable")
     assert int(refused.headers["Retry-After"]) >= 1
     assert "503" in document["detail"], document

@@ -1,5 +1,6 @@
 """`fanfold export`: files are correct, and an incomplete file never gets its final name."""
 
+import asyncio
 import csv
 import fcntl
 import io
@@ -7,6 +8,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -22,7 +24,7 @@ from exports import TIMEOUT, Export, canned
 from held import held_flags
 from polling import wait_until
 from programs import KEY, clean_environment
-from rows import PHONE, make_rows
+from rows import DAY, PHONE, make_rows, micros_of, now
 from test_csv import COLUMNS
 
 
@@ -224,7 +226,12 @@ def test_an_existing_file_keeps_its_mode(through, truth):
 
 def test_keeps_the_old_file_if_the_gateway_ends_midway(through, upstream, truth):
     through.file.write_text("old")
-    slow(upstream, 0.15)
+
+    async def hold_what_is_old(request):
+        if micros_of(request.query["to"]) < now() - 15 * DAY:
+            await asyncio.sleep(TIMEOUT)
+
+    upstream.fault = hold_what_is_old
     process = through.start("--limit", "690")
     wait_until(lambda: through.part.exists() and through.part.stat().st_size > 0)
     through.program.process.kill()
@@ -238,7 +245,7 @@ def test_keeps_the_old_file_if_the_gateway_ends_midway(through, upstream, truth)
 
 
 def test_a_second_run_on_the_same_file_names_the_process_that_writes_it(through, upstream):
-    slow(upstream, 0.3)
+    slow(upstream, 4)
     first = through.start()
     wait_until(through.part.exists)
     second = through.run()
@@ -251,21 +258,22 @@ def test_a_second_run_on_the_same_file_names_the_process_that_writes_it(through,
 
 @pytest.mark.parametrize("how, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_signal_ends_it_at_once(through, upstream, how, code):
-    slow(upstream, 0.5)
+    slow(upstream, 8)
     process = through.start()
     wait_until(through.part.exists)
     time.sleep(0.2)
     process.send_signal(how)
-    _, said = process.communicate(timeout=5)
+    _, said = process.communicate(timeout=20)
     assert process.returncode == code and b"is not complete" in said
     assert not through.file.exists()
 
 
 def test_a_signal_ends_it_while_nobody_reads_its_output(through):
     process = through.start(output="-")
+    wait_until(lambda: select.select([process.stdout], [], [], 0)[0])
     time.sleep(1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(5) == 143
+    assert process.wait(20) == 143
 
 
 def test_a_closed_pipe_ends_it_quietly(export):
@@ -356,7 +364,7 @@ def on_terminal(export, *flags: str, columns: int = 100, seconds: float = 3, **m
 
 
 def test_a_terminal_shows_the_progress(through, upstream):
-    slow(upstream, 0.4)
+    slow(upstream, 1)
     code, shown = on_terminal(through, "--from", "2020-01-01")
     assert code == 0
     drawn = shown.split("\r\x1b[K")

@@ -163,7 +163,7 @@ def test_no_change_is_lost_when_it_is_killed(poller, upstream):
 
 
 def test_a_second_run_with_the_same_cursor_file_fails(poller, upstream):
-    upstream.latency = 0.3
+    upstream.latency = 4
     first = subprocess.Popen(poller.command(), env=clean_environment(), stderr=subprocess.DEVNULL)
     wait_until(lambda: poller.cursor.with_name("cursor.part").exists())
     second = poller.run()

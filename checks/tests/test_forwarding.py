@@ -237,18 +237,18 @@ def test_upstreams_connection_closes_when_the_caller_leaves(gateway, raw):
             closed.release()
         return True
 
-    program = gateway(raw(answer).url)
+    program = gateway(raw(answer).url, "--upstream-timeout", "2m")
     callers = []
     for _ in range(30):
         caller = connect(program.url)
         caller.sendall(b"GET /me/voices HTTP/1.1\r\n" + HEAD + b"\r\n")
         callers.append(caller)
     for _ in callers:
-        assert asked.acquire(timeout=10)
+        assert asked.acquire(timeout=20)
     for caller in callers:
         caller.close()
     for _ in callers:
-        assert closed.acquire(timeout=3)
+        assert closed.acquire(timeout=20)
 
 
 def test_never_completes_an_upload_that_the_caller_broke_off(gateway, raw):
@@ -264,11 +264,13 @@ def test_never_completes_an_upload_that_the_caller_broke_off(gateway, raw):
         ends.append(seen)
         return True
 
-    program = gateway(raw(answer).url)
+    upstream = raw(answer)
+    program = gateway(upstream.url)
     with connect(program.url) as caller:
         caller.sendall(b"POST /x HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        wait_until(lambda: upstream.heads)
         time.sleep(0.5)
-    wait_until(lambda: ends, 5)
+    wait_until(lambda: ends)
     assert not ends[0].endswith(b"0\r\n\r\n")
 
 
@@ -320,30 +322,30 @@ def test_the_timeout_counts_only_the_time_that_upstream_takes(gateway, raw):
     def answer(head, connection):
         if b" /silent " in head:
             read_request(head, connection)
-            return time.sleep(8)
+            return time.sleep(15)
         if b" /drip " in head:
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-            for _ in range(4):
-                time.sleep(1.2)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+            for _ in range(6):
+                time.sleep(1)
                 connection.sendall(b"x")
             return None
         read_request(head, connection)
         connection.sendall(OK)
 
-    program = gateway(raw(answer).url, "--upstream-timeout", "2s")
+    program = gateway(raw(answer).url, "--upstream-timeout", "4s")
 
     def slowly():
-        for _ in range(8):
+        for _ in range(10):
             time.sleep(0.5)
             yield b"x" * 1000
 
     # A generator, because requests sends a length for anything else.
     assert requests.post(f"{program.url}/upload", data=slowly(), headers=AUTH, timeout=20).status_code == 200
-    assert requests.get(f"{program.url}/drip", headers=AUTH, timeout=20).text == "xxxx"
+    assert requests.get(f"{program.url}/drip", headers=AUTH, timeout=20).text == "xxxxxx"
     begun = time.monotonic()
     refused = requests.post(f"{program.url}/silent", data=b"abc", headers=AUTH, timeout=20)
     assert refused.status_code == 504 and refused.json()["code"] == "upstream_timeout"
-    assert 1.5 < time.monotonic() - begun
+    assert 3.5 < time.monotonic() - begun
 
 
 def test_forwards_head_requests_and_large_uploads(gateway, raw):

@@ -148,10 +148,10 @@ def test_reports_a_reset_within_an_upload_and_sends_nothing_again(gateway, raw, 
         return True
 
     upstream = raw(answer)
-    program = gateway(upstream.url)
+    program = gateway(upstream.url, "--upstream-timeout", "2m")
     began = time.monotonic()
     status, text = post_large(client, f"{program.url}/x", tmp_path)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 40
     # The reset may destroy the response.
     assert status == 502 or (answered and status == 413), text
     assert status != 502 or "may have arrived" in text
