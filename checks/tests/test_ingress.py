@@ -81,7 +81,7 @@ def nginx(tmp_path):
     yield start
     for process in started:
         process.send_signal(signal.SIGQUIT)
-        process.wait(10)
+        process.wait(30)
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
@@ -123,12 +123,13 @@ def stream_through(nginx, gateway, upstream, weeks: int, latency: float) -> None
     total = through[-1]
     assert total > weeks * latency / 2, "nothing came slowly, so nothing is shown"
     # Over HTTP/1.0 the gateway would collect the response.
-    assert through[0] < direct[0] + 0.5 + 2 * latency, (
-        f"first row after {through[0]:.2f} s, without nginx {direct[0]:.2f} s"
+    assert through[0] < max(total / 2, direct[0] + 0.5 + 2 * latency), (
+        f"first row after {through[0]:.2f} s of {total:.2f} s, without nginx {direct[0]:.2f} s"
     )
     gaps = [later - earlier for earlier, later in zip(through, through[1:])]
-    assert max(gaps) < max(gaps_of(direct)) + 1 + total / 10, f"{max(gaps):.2f} s without a row in {total:.0f} s"
-    assert sum(gap > latency / 4 for gap in gaps) > 0.7 * weeks, "the rows came in heaps"
+    assert max(gaps) < max(gaps_of(direct)) + 3 + total / 10, f"{max(gaps):.2f} s without a row in {total:.0f} s"
+    # A process that is suspended for two seconds makes a heap, too.
+    assert sum(gap > latency / 4 for gap in gaps) > 0.4 * weeks, "the rows came in heaps"
 
 
 def gaps_of(at: list[float]) -> list[float]:
@@ -153,7 +154,7 @@ def test_a_large_forwarded_upload_passes(nginx, gateway, simulator):
 
 
 def test_requests_for_an_agent_reach_the_same_replica(nginx, gateway, upstream):
-    programs = [gateway(upstream.url, "--live-ttl", "10m") for _ in range(3)]
+    programs = [gateway(upstream.url, "--live-ttl", "10m", "--settling-ttl", "10m") for _ in range(3)]
     base = nginx(*(program.url for program in programs))
     ids = [str(uuid.uuid4()) for _ in range(24)]
     made = make_rows(60, 6)

@@ -15,7 +15,7 @@ from pulse import Pulse
 from rows import make_rows
 
 # A budget per second, to see in seconds what a budget per minute does in minutes.
-RATE = ("--upstream-rate", "20/s", "--request-deadline", "30s")
+RATE = ("--upstream-rate", "20/s", "--request-deadline", "60s")
 JOINERS = 4
 # On a busy machine a gateway is slow, but a frozen one never responds.
 SILENCE = 10

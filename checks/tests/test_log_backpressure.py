@@ -14,7 +14,7 @@ from rows import make_rows
 from upstream import Upstream
 
 REQUESTS = 600
-PATIENCE = 10
+PATIENCE = 30
 ID = "00000000-0000-4000-8000-000000000009"
 
 

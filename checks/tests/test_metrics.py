@@ -10,6 +10,7 @@ import requests
 from answers import Agent, problem
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain
+from polling import wait_until
 from rows import make_rows, micros_of
 from tools import tool
 
@@ -70,7 +71,7 @@ def scrape(agent: Agent, accept: str) -> requests.Response:
 @pytest.fixture
 def busy(agent_of, upstream):
     """A gateway after all kinds of requests, some of which failed."""
-    agent = agent_of(make_rows(300, 13), "--request-deadline", "3s", "--upstream-timeout", "1s", days=14)
+    agent = agent_of(make_rows(300, 13), days=14)
     upstream.script.append((500, {}, b"boom"))
     upstream.script.append((200, {}, b"no page"))
     # Alone: in the crowd a request might take one of them that passes pages on unread, or that nobody waits for.
@@ -101,8 +102,10 @@ def busy(agent_of, upstream):
 
     requests.delete(f"{agent.program.admin}/agents/{agent.id}", timeout=10)
     upstream.before_page = fail_what_is_old
-    agent.ask(Prefer="handling=lenient")
+    agent.ask(Prefer="handling=lenient, wait=4")
     upstream.before_page = lambda upstream, query: None
+    # A response is counted once its body is sent; the client may see its end a moment earlier.
+    wait_until(lambda: agent.program.metric("fanfold_requests_total") >= len(threads) + 2)
     return agent
 
 

@@ -55,8 +55,8 @@ def test_a_refused_agent_does_not_affect_the_others_of_its_key(gateway, upstream
     upstream.forget_log()
 
     def poll(_) -> requests.Response:
-        headers = {"Authorization": f"Bearer {tokens['one']}", "Cache-Control": "no-cache", "Prefer": "wait=5"}
-        return requests.get(base + path.format(refused), headers=headers, timeout=30)
+        headers = {"Authorization": f"Bearer {tokens['one']}", "Cache-Control": "no-cache", "Prefer": "wait=30"}
+        return requests.get(base + path.format(refused), headers=headers, timeout=60)
 
     with ThreadPoolExecutor(4) as pool:
         polls = list(pool.map(poll, range(12)))

@@ -15,13 +15,12 @@ from polling import wait_until
 from programs import KEY, Program, run, start_gateway
 from redis_server import RedisServer, SlowRelay
 from rows import DAY, make_rows, micros_of, now
-from test_replicas import SECRET, SOON, all_saved, is_up, tier  # noqa: F401
+from test_replicas import PATIENT, SECRET, SOON, all_saved, is_up, tier  # noqa: F401
 from upstream import Upstream
 
 # The newest rows, a check of the key, and a spare request.
 WHAT_IS_DUE = 4
-# So that a busy machine does not make a healthy server look slow, or rows due again.
-PATIENT = ["--tier-timeout", "5s"]
+# So that a busy machine does not make rows due again.
 LONG_LIVED = ["--live-ttl", "1h", "--settling-ttl", "1h"]
 
 
@@ -85,9 +84,9 @@ def test_refuses_a_server_with_an_untrusted_certificate(over_tls, upstream, cert
     elsewhere = RedisServer(tmp_path / "others", certificates.authority.with_name("unfit.pem"))
     secret = over_tls.flags[2:]
     wrong = {
-        "another authority": [*over_tls.flags, *others],
-        "the system's authorities": over_tls.flags,
-        "another host's certificate": ["--tier-url", elsewhere.url, *secret, *trusting],
+        "another authority": [*over_tls.flags, *PATIENT, *others],
+        "the system's authorities": [*over_tls.flags, *PATIENT],
+        "another host's certificate": ["--tier-url", elsewhere.url, *secret, *PATIENT, *trusting],
         "no TLS": ["--tier-url", f"rediss://127.0.0.1:{over_tls.server.port}", *secret, *trusting],
     }
     try:
@@ -190,7 +189,7 @@ def one_held_back(tier, upstream, upstream_of_its_own):
     rows = make_rows(600, 20)
     id = agent_of(upstream, rows)
     upstream_of_its_own.agents = upstream.agents
-    first, second = tier.start(upstream_of_its_own.url), tier.start(upstream.url)
+    first, second = (tier.start(at.url, *PATIENT) for at in (upstream_of_its_own, upstream))
     return rows, id, first, second, HeldPages(upstream_of_its_own)
 
 

@@ -1,5 +1,6 @@
 """Shutdown: admitted requests end properly before the process does; a second signal ends it at once."""
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -10,9 +11,10 @@ import time
 import pytest
 import requests
 import rolling
+from aiohttp import web
 from answers import Agent, problem
 from polling import wait_until
-from programs import KEY, start_gateway
+from programs import KEY, responds, start_gateway
 from rows import make_rows
 
 ID = "00000000-0000-4000-8000-000000000001"
@@ -39,12 +41,12 @@ def test_a_stream_past_the_drain_ends_with_its_verdict_and_a_break(agent_of, ups
                 body += piece
     verdict = json.loads([line for line in body.split(b"\n") if line][-1])["@end"]
     assert verdict["complete"] is False and verdict["error"]["code"] == "shutting_down"
-    assert agent.program.process.wait(10) == 0
+    assert agent.program.process.wait(30) == 0
 
 
 def test_a_slow_reader_gets_its_end_record_before_the_drain_is_over(agent_of):
     # Far more than the buffers of the sockets and the gateway.
-    agent = agent_of(make_rows(8_000, 60), "--drain-timeout", "5s", "--upstream-rate", "0", days=61)
+    agent = agent_of(make_rows(8_000, 60), "--drain-timeout", "10s", "--upstream-rate", "0", days=61)
     agent.rows()
     request = (
         f"GET {agent.path}?format=ndjson&end_record=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent.key}\r\n\r\n"
@@ -67,7 +69,7 @@ def test_a_slow_reader_gets_its_end_record_before_the_drain_is_over(agent_of):
     verdict = json.loads(got_lines.pop())["@end"]
     assert verdict["complete"] is False and verdict["error"]["code"] == "shutting_down"
     assert verdict["count"] == len(got_lines)
-    assert agent.program.process.wait(10) == 0
+    assert agent.program.process.wait(30) == 0
 
 
 def test_a_collected_response_past_the_drain_gets_shutting_down(agent_of, upstream):
@@ -81,11 +83,17 @@ def test_a_collected_response_past_the_drain_gets_shutting_down(agent_of, upstre
     asking.join(20)
     problem(got[0], 503, "shutting_down")
     assert int(got[0].headers["Retry-After"]) >= 1
-    assert agent.program.process.wait(10) == 0
+    assert agent.program.process.wait(30) == 0
 
 
 def test_the_last_response_of_a_connection_says_close(agent_of, upstream):
-    upstream.latency = 0.25
+    is_stopping = False
+
+    async def wait_for_the_stop(_request: web.Request) -> None:
+        while not is_stopping:
+            await asyncio.sleep(0.02)
+
+    upstream.fault = wait_for_the_stop
     agent = agent_of(make_rows(200, 6), "--fan-out", "1", "--drain-timeout", "20s", days=7)
     request = f"GET {agent.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent.key}\r\n\r\n".encode()
     port = int(agent.base.rsplit(":", 1)[1])
@@ -94,13 +102,15 @@ def test_the_last_response_of_a_connection_says_close(agent_of, upstream):
         client.sendall(request)
         wait_until(lambda: upstream.pages, every=0.01)
         agent.program.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not responds(f"{agent.program.admin}/readyz"))
+        is_stopping = True
         answer = b""
         while piece := client.recv(1 << 16):
             answer += piece
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200") and b"connection: close" in head.lower()
     assert json.loads(body)["total"] == 200
-    assert agent.program.process.wait(10) == 0
+    assert agent.program.process.wait(30) == 0
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT], ids=lambda first: first.name)
@@ -113,7 +123,8 @@ def test_a_second_signal_ends_it_at_once(tmp_path, upstream, first):
     with requests.get(url, headers=agent.headers, stream=True, timeout=30) as answer:
         next(answer.iter_content(None))
         program.process.send_signal(first)
-        time.sleep(0.3)
+        # Two equal signals count as one until the first is handled.
+        wait_until(lambda: not responds(f"{program.admin}/readyz"))
         assert program.process.poll() is None
         began = time.monotonic()
         program.process.send_signal(signal.SIGTERM)

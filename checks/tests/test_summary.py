@@ -289,7 +289,7 @@ def test_allows_ten_thousand_groups(agent_of):
 
 
 def test_a_missing_part_is_named_or_fails_the_response(agent_of, upstream):
-    agent = agent_of(priced(make_rows(100, 10), cents), "--upstream-timeout", "500ms", "--request-deadline", "4s")
+    agent = agent_of(priced(make_rows(100, 10), cents), "--request-deadline", "4s")
     upstream.script = [(500, {}, b"{}")] * 400
     assert ask(agent).status_code in (502, 504)
     lenient = ask(agent, Prefer="handling=lenient")

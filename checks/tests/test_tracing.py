@@ -6,6 +6,7 @@ import time
 import pytest
 from answers import problem
 from collector import Collector
+from polling import wait_until
 from programs import free_port, run
 from rows import DAY, make_rows, now, text_of
 
@@ -26,8 +27,10 @@ def exporting(collector: Collector, **more: str) -> dict[str, str]:
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100", **more}
 
 
-def spans(collector: Collector, agent) -> list:
-    """Stops the gateway, which exports the last spans; returns all of them."""
+def spans(collector: Collector, agent, answers: int = 1) -> list:
+    """Stops the gateway once it has exported so many responses; returns all spans."""
+    # When it stops, it has little time for the last ones.
+    wait_until(lambda: sum(span.kind == "server" for span in list(collector.spans)) >= answers)
     assert agent.program.stop() == 0, agent.program.output()
     return collector.spans
 
@@ -40,9 +43,10 @@ def test_exports_a_complete_trace_with_its_upstream_spans(agent_of, upstream, co
     seen = list(upstream.log)
     agent.ask(traceparent=PARENT.replace(CALLER, "1" * 16))
     assert len(upstream.log) == len(seen)
-    received = spans(collector, agent)
+    received = spans(collector, agent, answers=2)
 
-    first, again = [span for span in received if span.kind == "server"]
+    served = [span for span in received if span.kind == "server"]
+    first, again = sorted(served, key=lambda span: span.parent != CALLER)
     assert (first.trace, first.parent, first.name) == (TRACE, CALLER, "GET /agents/{agents}/executions/all")
     for name, value in {
         "http.request.method": "GET",
@@ -79,7 +83,7 @@ def test_a_shared_read_belongs_to_the_caller_that_started_it(agent_of, upstream,
     threads = [threading.Thread(target=agent.ask, kwargs={"traceparent": caller}) for caller in callers]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
-    received = spans(collector, agent)
+    received = spans(collector, agent, answers=len(callers))
     answers = {span.id: span for span in received if span.kind == "server"}
     assert {span.trace for span in answers.values()} == {caller.split("-")[1] for caller in callers}
     requests = [span for span in received if span.kind == "client"]
@@ -96,7 +100,7 @@ def test_traces_show_failures_and_retries(agent_of, upstream, collector):
     # Not the first request of the key, whose first page is prefetched and requested again if that fails.
     agent.ask()
     problem(agent.ask("from=yesterday"), 400, "invalid_request")
-    received = spans(collector, agent)
+    received = spans(collector, agent, answers=3)
     failed = [span for span in received if span.kind == "client" and span.error]
     assert [span.attributes["error.type"] for span in failed] == ["server_error"]
     assert failed[0].attributes["http.response.status_code"] == 500
@@ -130,7 +134,7 @@ def test_begins_a_trace_without_a_parent_and_propagates_it_upstream(agent_of, up
 def test_traces_can_be_switched_off(agent_of, upstream, collector, variables):
     agent = agent_of(make_rows(30, 3), days=4, **exporting(collector, **variables))
     agent.ask(traceparent=PARENT)
-    assert spans(collector, agent) == []
+    assert spans(collector, agent, answers=0) == []
     told = {seen.headers["traceparent"].split("-")[1] for seen in upstream.log}
     assert told == {TRACE}
     if "OTEL_TRACES_SAMPLER" not in variables:

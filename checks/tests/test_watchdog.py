@@ -66,7 +66,11 @@ def exit_code(process: subprocess.Popen, seconds: float) -> int:
 
 
 def livez(program) -> int:
-    return requests.get(f"{program.admin}/livez", timeout=5).status_code
+    return requests.get(f"{program.admin}/livez", timeout=10).status_code
+
+
+def is_leaving(program) -> bool:
+    return requests.get(f"{program.admin}/readyz", timeout=10).status_code == 503
 
 
 def test_probes_report_the_stall_when_every_worker_is_stuck(tmp_path, upstream):
@@ -74,12 +78,13 @@ def test_probes_report_the_stall_when_every_worker_is_stuck(tmp_path, upstream):
     with stopped_threads(program.process, "control", "log") as go_on:
         assert livez(program) == 200
         began = time.monotonic()
-        wait_until(lambda: livez(program) != 200, 60, every=0.5)
+        # Only checks that are not late count, and on a busy machine many are.
+        wait_until(lambda: livez(program) != 200, 180, every=0.5)
         assert 25 < time.monotonic() - began
-        assert requests.get(f"{program.admin}/readyz", timeout=5).status_code == 200
+        assert requests.get(f"{program.admin}/readyz", timeout=10).status_code == 200
         assert program.metric("fanfold_engine_stalled") == 1
         go_on()
-        wait_until(lambda: livez(program) == 200, 10, every=0.2)
+        wait_until(lambda: livez(program) == 200, 30, every=0.2)
         assert program.metric("fanfold_engine_stalled") == 0
         program.process.send_signal(signal.SIGKILL)
         exit_code(program.process, 10)
@@ -87,11 +92,11 @@ def test_probes_report_the_stall_when_every_worker_is_stuck(tmp_path, upstream):
 
 
 def test_one_signal_ends_a_process_whose_workers_are_stuck_once_the_drain_is_over(tmp_path, upstream):
-    program = start_gateway(tmp_path, upstream.url, "--drain-timeout", "1s")
+    program = start_gateway(tmp_path, upstream.url, "--drain-timeout", "4s")
     with stopped_threads(program.process, "control", "log"):
         program.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: requests.get(f"{program.admin}/readyz", timeout=5).status_code != 200, 5)
-        assert exit_code(program.process, 10) == 0
+        wait_until(lambda: is_leaving(program))
+        assert exit_code(program.process, 30) == 0
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=lambda second: second.name)
@@ -99,10 +104,11 @@ def test_a_second_signal_ends_a_process_whose_workers_are_stuck(tmp_path, upstre
     program = start_gateway(tmp_path, upstream.url, "--drain-delay", "60s")
     with stopped_threads(program.process, "control", "log"):
         program.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        # Two equal signals count as one until the first is handled.
+        wait_until(lambda: is_leaving(program))
         assert program.process.poll() is None
         program.process.send_signal(second)
-        assert exit_code(program.process, 2) == 128 + second
+        assert exit_code(program.process, 20) == 128 + second
 
 
 @pytest.fixture
@@ -145,11 +151,11 @@ def dropped(admin: str) -> int:
 def test_a_stopped_log_reader_blocks_neither_requests_nor_stopping(unread, signals):
     process, url, admin = unread
     ask_until_lines_are_dropped(url, admin)
-    assert requests.get(f"{admin}/livez", timeout=5).status_code == 200
+    assert requests.get(f"{admin}/livez", timeout=10).status_code == 200
     for number in signals:
         process.send_signal(number)
         time.sleep(0.02)
-    assert process.wait(5) in ((0,) if len(signals) == 1 else (0, 143))
+    assert process.wait(20) in ((0,) if len(signals) == 1 else (0, 143))
 
 
 def test_the_log_says_how_many_lines_were_dropped(unread):
@@ -163,4 +169,4 @@ def test_the_log_says_how_many_lines_were_dropped(unread):
     assert int(told[1]) > 100
     process.send_signal(signal.SIGTERM)
     process.stderr.read()
-    assert process.wait(5) == 0
+    assert process.wait(20) == 0

@@ -94,7 +94,7 @@ async fn closes_a_connection_that_never_sends_a_request() {
 
 #[tokio::test]
 async fn closes_a_connection_that_stays_idle_after_a_response() {
-    let (address, _shutdown) = start(hello(), ServerLimits { idle_timeout: SHORT, ..LIMITS }).await;
+    let (address, _shutdown) = start(hello(), ServerLimits { idle_timeout: 25 * SHORT, ..LIMITS }).await;
     let answer = rest_of(connect(address, REQUEST).await).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
 }
@@ -231,7 +231,7 @@ async fn cuts_off_only_the_stalled_stream() {
         }
     };
     let router = endless.route("/ticks", get(ticking));
-    let (address, _shutdown) = start(router, ServerLimits { stall_timeout: SHORT, ..LIMITS }).await;
+    let (address, _shutdown) = start(router, ServerLimits { stall_timeout: 25 * SHORT, ..LIMITS }).await;
     let client = h2_client();
     let stalled = client.get(format!("http://{address}/")).send().await.unwrap();
     let mut other = client.get(format!("http://{address}/ticks")).send().await.unwrap();
