@@ -24,9 +24,10 @@ pub(in crate::engine) struct Doubt {
 }
 
 impl Doubt {
-    /// Whether the page of a part shows that there are more rows than the doubtful page had.
+    /// Whether the page of a part shows that the doubtful page was cut off. No page is cut off before its first row: if it had
+    /// none, rows have come since.
     pub(in crate::engine) fn is_confirmed_by(&self, part: Span, rows: usize) -> bool {
-        self.span.covers(part) && self.found + rows > self.rows
+        self.rows > 0 && self.span.covers(part) && self.found + rows > self.rows
     }
 }
 
@@ -83,7 +84,7 @@ pub(in crate::engine) fn topmost(region: Span, fitting: Option<Duration>) -> (Sp
 
 /// The width of a piece with `rows_a_piece` rows, judging by a piece with this many; at most twice as wide.
 pub(in crate::engine) fn fitting_width(region: Span, rows: usize, rows_a_piece: usize) -> Duration {
-    let factor = rows_a_piece as f64 / rows.max(1) as f64;
+    let factor = if rows == 0 { f64::INFINITY } else { rows_a_piece as f64 / rows as f64 };
     region.width().mul_f64(factor.clamp(0.5, 2.0)).max(SECOND)
 }
 

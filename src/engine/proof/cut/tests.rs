@@ -39,3 +39,23 @@ proptest! {
         prop_assert!(width(upper) < region.outward().width() && width(lower) < region.outward().width());
     }
 }
+
+fn minute() -> Span {
+    Span::new(at(0), at(59_999_999)).unwrap()
+}
+
+#[test]
+fn a_piece_without_rows_makes_the_next_one_twice_as_wide_however_small_pages_are() {
+    for rows_a_piece in [1, 2, 42] {
+        assert_eq!(fitting_width(minute(), 0, rows_a_piece), minute().width() * 2);
+    }
+    assert_eq!(fitting_width(minute(), 1, 1), minute().width());
+    assert_eq!(fitting_width(minute(), 42, 1), minute().width() / 2);
+}
+
+#[test]
+fn a_page_without_rows_was_not_cut_off() {
+    let is_confirmed = |rows| Doubt { span: minute(), rows, found: 0 }.is_confirmed_by(minute(), rows + 1);
+    assert!(!is_confirmed(0));
+    assert!(is_confirmed(1) && is_confirmed(20));
+}
