@@ -189,10 +189,13 @@ impl Reading {
         is_idle
     }
 
-    /// The state of its first request.
+    /// The state of its first request, which may have been sent ahead.
     pub(in crate::engine) fn request(&self) -> RequestStage {
         match &self.lock().first {
-            FirstRequest::Planned => RequestStage::Planned,
+            FirstRequest::Planned => {
+                let sent_ahead = self.prefetch.as_ref().and_then(|prefetch| prefetch.sent.sent_at());
+                sent_ahead.map_or(RequestStage::Planned, RequestStage::Sent)
+            }
             FirstRequest::Asked(sent) => sent.sent_at().map_or(RequestStage::Waiting, RequestStage::Sent),
             FirstRequest::Answered { sent_at } => RequestStage::Sent(*sent_at),
         }

@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 
+use super::bent::Bent;
 use super::script::unavailable;
 use super::*;
 
@@ -56,6 +57,23 @@ async fn simultaneous_callers_share_the_prefetched_page() {
     let answers = join_all((0..50).map(|_| rig.rows(rig.question()))).await;
     assert!(answers.iter().all(|rows| rows.len() == 40));
     assert_eq!(rig.requests(), 1);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_caller_does_not_share_a_page_that_is_too_old_for_it() {
+    let mut bent = Bent::default();
+    bent.check = 5 * SECOND;
+    let rig = Rig::of(settings(), 1, bent, None).with_history(40, 2);
+    let row = rig.script.world().insert(NOW.minus(SECOND), "queued");
+    let later = async {
+        tokio::time::sleep(3 * SECOND).await;
+        rig.script.world().change(row, "completed", rig.clock.now());
+        tokio::time::sleep(SECOND).await;
+        rig.rows(rig.question()).await
+    };
+    let (_, rows) = tokio::join!(rig.rows(rig.question()), later);
+    assert_eq!(rows, rig.truth(&rig.question()));
     rig.close().await;
 }
 
