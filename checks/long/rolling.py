@@ -26,7 +26,7 @@ from upstream import Upstream
 
 NDJSON = "application/x-ndjson"
 DELAY_SECONDS = 1.0
-DRAIN_SECONDS = 3.0
+DRAIN_SECONDS = 6.0
 FLAGS = (
     *("--drain-delay", f"{int(DELAY_SECONDS * 1000)}ms", "--drain-timeout", f"{int(DRAIN_SECONDS * 1000)}ms"),
     *("--live-ttl", "500ms", "--upstream-rate", "0"),

@@ -39,7 +39,7 @@ def page_of(agent: Agent) -> str:
 @pytest.fixture
 def warm(agent_of):
     """An agent whose rows and newest page are cached."""
-    agent = agent_of(make_rows(60, 3), "--upstream-rate", "0", "--request-deadline", "5s", days=4)
+    agent = agent_of(make_rows(60, 3), "--upstream-rate", "0", "--request-deadline", "20s", days=4)
     assert len(agent.rows()) == 60
     return agent
 

@@ -316,7 +316,7 @@ impl Reader<'_> {
                 self.rest(region, &mut rest).await;
             }
         }
-        Err(inconsistent(region, "reading it again and again brings new rows every time"))
+        Err(inconsistent(region, "read again and again, it never showed all of its rows at once"))
     }
 }
 
