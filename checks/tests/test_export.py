@@ -429,7 +429,11 @@ def test_shows_that_it_waits_for_the_budget(gateway, upstream, folder, agent):
 
     def is_named():
         nonlocal shown
-        shown += os.read(leader, 65536).decode()
+        try:
+            shown += os.read(leader, 65536).decode()
+        except OSError:
+            # It has ended, and nothing more comes.
+            pytest.fail(f"ended with {process.wait(TIMEOUT)}: {shown}")
         return re.search(r"waiting \d+ s for the request budget", shown)
 
     try:

@@ -64,6 +64,9 @@ pub(super) struct Fallback {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadOrigin {
     Own,
+    /// This answer, before its first rows were there. Its requests had until the deadline of the first row, and were refused at once
+    /// if that was too early for them.
+    OwnAtFirst,
     Joined,
 }
 

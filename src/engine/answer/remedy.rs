@@ -78,8 +78,12 @@ pub(super) fn remedy(ended: &Ended, standing: Standing) -> Remedy {
     {
         return Remedy::Stale(reason);
     }
-    if origin == ReadOrigin::Joined && progress.is_fresh() {
-        // The answer that began the reading may have had less patience.
+    let had_less_patience = match (origin, ended) {
+        (ReadOrigin::Joined, _) => true,
+        (ReadOrigin::OwnAtFirst, Ended::Failed(error)) => is_cut_short(error),
+        (ReadOrigin::OwnAtFirst | ReadOrigin::Own, _) => false,
+    };
+    if had_less_patience && progress.is_fresh() {
         return Remedy::Replan;
     }
     if tolerance.is_lenient() { Remedy::LeaveOut } else { Remedy::Fail }
@@ -158,6 +162,7 @@ mod tests {
     fn every_failure_of_a_strict_answer_has_its_remedy() {
         let outside = Standing { given: GivenRows::Outside, ..strict() };
         let joined = Standing { origin: ReadOrigin::Joined, ..strict() };
+        let at_first = Standing { origin: ReadOrigin::OwnAtFirst, ..outside };
         let at_the_end = Standing { progress: tired(), ..strict() };
         for (ended, standing, expected) in [
             (Ended::Unwanted, strict(), Remedy::Replan),
@@ -171,6 +176,9 @@ mod tests {
             (failed(SourceError::Denied(words())), joined, Remedy::Replan),
             (Ended::Failed(AskError::ShuttingDown), joined, Remedy::Fail),
             (limited(), strict(), Remedy::Fail),
+            (limited(), at_first, Remedy::Replan),
+            (failed(SourceError::TimedOut), at_first, Remedy::Replan),
+            (failed(SourceError::Denied(words())), at_first, Remedy::Fail),
         ] {
             assert_eq!(remedy(&ended, standing), expected, "{ended:?} {standing:?}");
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
-use super::context::{AnswerContext, AnswerStep, Fallback};
+use super::context::{AnswerContext, AnswerStep, Fallback, ReadOrigin};
 use super::delivery::AFTER_READING;
 use super::progress::AnswerProgress;
 use super::quota::Quota;
@@ -85,14 +85,17 @@ impl RunningAnswer {
     }
 
     /// Lets the reads of a stream take as long as a stream that has begun may.
-    fn has_begun(&self) {
-        let context = &self.context;
+    fn has_begun(&mut self) {
         let until = Instant::now() + STREAM_DEADLINE;
-        let reads = self.steps.iter().filter_map(|step| match step {
-            AnswerStep::Read(_, waiter, _) => waiter.reading().context.deadline.as_ref(),
-            AnswerStep::Known(_) | AnswerStep::Later(_) => None,
-        });
-        reads.chain(&context.request.deadline).for_each(|deadline| deadline.extend_to(until));
+        self.context.request.deadline.iter().for_each(|deadline| deadline.extend_to(until));
+        for step in &mut self.steps {
+            if let AnswerStep::Read(_, waiter, origin) = step {
+                waiter.reading().context.deadline.iter().for_each(|deadline| deadline.extend_to(until));
+                if *origin == ReadOrigin::Own {
+                    *origin = ReadOrigin::OwnAtFirst;
+                }
+            }
+        }
     }
 
     /// The verdict, if it is certain before any row is taken, because nothing has to be read.

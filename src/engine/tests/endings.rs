@@ -92,6 +92,20 @@ fn limited() -> SourceError {
     SourceError::RateLimited { retry_after: SECOND, upstream: None }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_page_refused_before_the_first_rows_are_there_does_not_end_a_stream_that_may_wait() {
+    let rig = bent(settings(), |bent| {
+        // There is no room by the deadline of the first row. The stream has more time as soon as it has a row.
+        bent.before = Box::new(|_, page, number| match (number, page.number) {
+            (1.., 2..) if number < 5 => Err(limited()),
+            _ => Ok(Duration::ZERO),
+        });
+    });
+    let rig = rig.with_history(400, 2);
+    assert_eq!(rig.stream(rig.question()).await.unwrap(), rig.truth(&rig.question()));
+    rig.close().await;
+}
+
 #[test]
 fn a_read_whose_prefetch_was_refused_does_not_block_those_who_join_it() {
     on_a_thread(|| async {
