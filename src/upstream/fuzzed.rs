@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::SecretString;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::mismatch::Expectation;
@@ -27,10 +28,13 @@ pub fn page(data: &[u8]) {
     let _ = page::parse_agent(&body, &Expectation::default());
     if let Ok(page) = page::parse(&body, Some(1)) {
         for row in page.rows {
-            let fields: BTreeMap<String, Box<RawValue>> =
-                serde_json::from_slice(&row.bytes).expect("a row is an object by itself");
+            serde_json::from_slice::<IgnoredAny>(&row.bytes).expect("a row is JSON by itself");
+            // Half of a surrogate pair is valid JSON but not text, also in a key.
+            let Ok(fields) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(&row.bytes) else {
+                continue;
+            };
             let literal = fields["id"].get();
-            // Half of a surrogate pair is valid JSON but not text: the id is then its literal.
+            // An id that is not text is its literal.
             let id: String = serde_json::from_str(literal).unwrap_or_else(|_| literal.to_owned());
             assert_eq!(row.id, *id, "the last value of a duplicate key counts");
             let range = body.as_ptr_range();
@@ -43,7 +47,7 @@ pub fn page(data: &[u8]) {
     if let Ok(relayed) = page::relay(body.clone(), &Expectation::default()) {
         assert_eq!(relayed.response.body, body);
         let json = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
-        serde_json::from_slice::<serde::de::IgnoredAny>(json).expect("a relayed body is JSON");
+        serde_json::from_slice::<IgnoredAny>(json).expect("a relayed body is JSON");
     }
 }
 
