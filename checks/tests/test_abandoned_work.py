@@ -106,4 +106,4 @@ def test_a_stop_does_not_wait_for_callers_that_left(served):
     began = time.monotonic()
     assert agent.program.stop(seconds=SOON) == 0
     assert time.monotonic() - began < SOON
-    assert "behind" not in agent.program.output()
+    assert "The drain timeout is over" not in agent.program.output()
