@@ -70,6 +70,13 @@ pub(super) enum ReadOrigin {
     Joined,
 }
 
+impl ReadOrigin {
+    /// Whether this answer started it.
+    pub(super) fn is_own(self) -> bool {
+        self != Self::Joined
+    }
+}
+
 impl AnswerContext {
     /// The answer contains every execution created up to this instant.
     pub(super) fn as_of(&self) -> Timestamp {

@@ -99,10 +99,7 @@ impl RunningAnswer {
             self.leave_reading();
             return self.replan(span, StepEvent::Elsewhere);
         };
-        let how = match origin {
-            ReadOrigin::Own | ReadOrigin::OwnAtFirst => RowOrigin::Miss,
-            ReadOrigin::Joined => RowOrigin::Joined,
-        };
+        let how = if origin.is_own() { RowOrigin::Miss } else { RowOrigin::Joined };
         let is_due = |row: EntryRow<'_>| part.contains(row.created_at) && context.view.is_due(&row);
         if origin == ReadOrigin::Joined && slices.iter().flat_map(EntrySlice::rows).any(is_due) {
             self.advance(span, part);
@@ -153,8 +150,8 @@ impl RunningAnswer {
     }
 
     pub(super) fn leave_reading(&mut self) {
-        if let Some(AnswerStep::Read(_, waiter, ReadOrigin::Own | ReadOrigin::OwnAtFirst)) =
-            self.steps.pop_front()
+        if let Some(AnswerStep::Read(_, waiter, origin)) = self.steps.pop_front()
+            && origin.is_own()
         {
             self.tally.report.upstream_requests += waiter.reading().progress().0;
         }
