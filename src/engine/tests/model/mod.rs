@@ -74,6 +74,8 @@ async fn live_through(case: &Case, settings: EngineSettings) -> Result<(), TestC
                 };
                 let (answers, ()) = tokio::join!(answers, changing);
                 has_moved |= meanwhile.is_some();
+                // A list that moves while it is read, and whose totals fluctuate or which can't be divided by dates, may
+                // contradict itself for longer than it is tried again.
                 let is_proven_poorly =
                     case.totals == ScriptTotals::Unsteady || case.compare == Compare::Ignored;
                 let may_contradict = has_moved && is_proven_poorly;
@@ -126,8 +128,7 @@ fn is_hidden(case: &Case, step: &ModelStep) -> bool {
         && matches!(step, ModelStep::Delete { .. } | ModelStep::DeleteBatch { .. })
 }
 
-/// Whether an answer failed because of upstream, and its error says so. A list that moves while it is read, and whose totals
-/// fluctuate or which can't be divided by dates, may also contradict itself for longer than it is tried again.
+/// Whether an answer failed because of upstream, and its error says so.
 fn is_excused(rig: &Rig, error: &AskError) -> bool {
     let world = rig.script.world();
     let is_scripted = |detail: &str| detail == "scripted" && world.refuse.is_some();
